@@ -1,0 +1,4 @@
+//! Talks to the person: arguments, progress, diagnostics, exit codes.
+#![forbid(unsafe_code)]
+
+fn main() {}

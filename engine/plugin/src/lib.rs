@@ -1,0 +1,1 @@
+//! Asks WebAssembly components and checks their answers.

@@ -1,0 +1,1 @@
+//! Runs one process in Linux namespaces over given mounts.

@@ -1,0 +1,2 @@
+//! Remembers blobs, layers and results on local disk.
+#![forbid(unsafe_code)]

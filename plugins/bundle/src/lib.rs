@@ -1,0 +1,1 @@
+//! Embeds the components that ship with kiln.
