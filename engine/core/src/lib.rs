@@ -1,2 +1,28 @@
 //! Decides what a build means and what is to be done next.
+//!
+//! Plain data and pure functions: no files, no clock, no environment, no network, no threads. The other rooms bring
+//! things in and carry things out through the traits in [`seams`].
 #![forbid(unsafe_code)]
+
+pub mod cancel;
+pub mod config;
+pub mod diagnostic;
+pub mod digest;
+pub mod event;
+pub mod graph;
+pub mod plan;
+pub mod platform;
+pub mod reference;
+pub mod seams;
+pub mod tree;
+
+pub use cancel::Cancel;
+pub use config::{Healthcheck, ImageConfig};
+pub use diagnostic::{Diagnostic, Position, Severity, Span};
+pub use digest::{BlobDigest, CacheKey, ChainId, DiffId, Digest, FileDigest, LayerId, Stack, StackId};
+pub use event::{Event, EventSink};
+pub use graph::{Graph, Op, Output, Vertex, VertexId};
+pub use plan::{HistoryEntry, Plan, Request, Target};
+pub use platform::Platform;
+pub use reference::ImageRef;
+pub use tree::{Entry, Kind, Tree, TreePath};
