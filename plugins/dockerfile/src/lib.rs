@@ -1,0 +1,1 @@
+//! Turns a Dockerfile into a build graph.

@@ -1,0 +1,5 @@
+//! The instructions of a Dockerfile, save those that make stages.
+
+/// The component.
+#[derive(Debug)]
+pub struct Instructions;

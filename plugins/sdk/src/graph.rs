@@ -1,0 +1,196 @@
+//! Writes a graph op by op, so that each method returns what the next one reads.
+//!
+//! An op can name only outputs that exist already, which is the order the contract asks for.
+
+use crate::wit::diagnostics::Span;
+use crate::wit::graph::{
+    BindMount, CopyAction, DiffOp, ExecOp, FileAction, FileOp, Graph, Hole, HttpSource, ImageSource,
+    MakeDirAction, MakeFileAction, Mount, MountKind, NamedHole, Op, OpKind, Output, Owner,
+};
+
+/// A graph under construction.
+#[derive(Clone, Debug, Default)]
+pub struct GraphBuilder {
+    ops: Vec<Op>,
+    spans: Vec<Span>,
+    name: String,
+}
+
+impl GraphBuilder {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where in the sources the following ops come from, and what progress output calls them.
+    pub fn at(mut self, span: &Span, name: impl Into<String>) -> Self {
+        self.spans = vec![span.clone()];
+        self.name = name.into();
+        self
+    }
+
+    /// Appends an op of any kind; returns its first output.
+    pub fn push(&mut self, kind: OpKind) -> Output {
+        let spans = self.spans.clone();
+        self.push_at(kind, spans)
+    }
+
+    /// [`push`](Self::push) for an op with a place of its own.
+    pub fn push_at(&mut self, kind: OpKind, spans: Vec<Span>) -> Output {
+        let op = self.ops.len() as u32;
+        let name = self.name.clone();
+        self.ops.push(Op {
+            kind,
+            platform: None,
+            name,
+            group: String::new(),
+            no_cache: false,
+            spans,
+        });
+        Output { op, slot: 0 }
+    }
+
+    fn hole(&mut self, hole: Hole, spans: Option<Vec<Span>>) -> Output {
+        let found = self
+            .ops
+            .iter()
+            .position(|op| matches!(&op.kind, OpKind::Hole(it) if *it == hole));
+        match found {
+            Some(op) => Output {
+                op: op as u32,
+                slot: 0,
+            },
+            None => {
+                let spans = spans.unwrap_or_else(|| self.spans.clone());
+                self.push_at(OpKind::Hole(hole), spans)
+            }
+        }
+    }
+
+    /// The filesystem of the stage so far, or of the finished image.
+    pub fn base(&mut self) -> Output {
+        self.hole(Hole::Base, None)
+    }
+
+    /// The main build context.
+    pub fn context(&mut self) -> Output {
+        self.hole(Hole::Context, None)
+    }
+
+    /// A stage, named context or image; `at` is where an unknown name is reported.
+    pub fn named(&mut self, name: &str, by_number: bool, at: &Span) -> Output {
+        self.hole(
+            Hole::Named(NamedHole {
+                name: name.into(),
+                by_number,
+            }),
+            Some(vec![at.clone()]),
+        )
+    }
+
+    pub fn scratch(&mut self) -> Output {
+        self.push(OpKind::Scratch)
+    }
+
+    /// An image by reference, `name[:tag][@digest]`.
+    pub fn image(&mut self, reference: impl Into<String>) -> Output {
+        self.push(OpKind::Image(ImageSource {
+            reference: reference.into(),
+            pinned: None,
+        }))
+    }
+
+    /// One file from an URL, `checksum` as `sha256:<hex>`.
+    pub fn http(&mut self, url: impl Into<String>, checksum: Option<String>) -> Output {
+        self.push(OpKind::Http(HttpSource {
+            url: url.into(),
+            checksum,
+            filename: String::new(),
+        }))
+    }
+
+    /// A command that runs on `base` and may change it. Mounts of `exec` come after the one at `/`, so its slot 0 is
+    /// the changed filesystem, and slot N the mount N - 1 of `exec.mounts` as given here.
+    pub fn exec(&mut self, base: Output, mut exec: ExecOp) -> Output {
+        let root = BindMount {
+            input: Some(base),
+            selector: String::new(),
+        };
+        exec.mounts.insert(
+            0,
+            Mount {
+                target: "/".into(),
+                readonly: false,
+                kind: MountKind::Bind(root),
+            },
+        );
+        self.push(OpKind::Exec(exec))
+    }
+
+    /// `argv` on `base`, with `PATH` and everything else as the host has it by default.
+    pub fn run<I: IntoIterator<Item = S>, S: Into<String>>(&mut self, base: Output, argv: I) -> Output {
+        let args = argv.into_iter().map(Into::into).collect();
+        self.exec(
+            base,
+            ExecOp {
+                args,
+                ..ExecOp::default()
+            },
+        )
+    }
+
+    /// File actions in order, as one layer; without a base on an empty filesystem.
+    pub fn file(&mut self, base: Option<Output>, actions: Vec<FileAction>) -> Output {
+        self.push(OpKind::File(FileOp { base, actions }))
+    }
+
+    pub fn copy(&mut self, base: Option<Output>, copy: CopyAction) -> Output {
+        self.file(base, vec![FileAction::Copy(copy)])
+    }
+
+    /// A directory with its parents, mode 0755; left as it is when it exists.
+    pub fn make_dir(
+        &mut self,
+        base: Option<Output>,
+        path: impl Into<String>,
+        owner: Option<Owner>,
+    ) -> Output {
+        let action = MakeDirAction {
+            path: path.into(),
+            mode: 0o755,
+            parents: true,
+            owner,
+        };
+        self.file(base, vec![FileAction::MakeDir(action)])
+    }
+
+    /// A file of root's with these bytes.
+    pub fn make_file(
+        &mut self,
+        base: Option<Output>,
+        path: impl Into<String>,
+        data: Vec<u8>,
+        mode: u32,
+    ) -> Output {
+        let action = MakeFileAction {
+            path: path.into(),
+            data,
+            mode,
+            owner: None,
+        };
+        self.file(base, vec![FileAction::MakeFile(action)])
+    }
+
+    /// The layers of all, in order, each as if made on nothing.
+    pub fn merge(&mut self, layers: Vec<Output>) -> Output {
+        self.push(OpKind::Merge(layers))
+    }
+
+    /// What `upper` has beyond `lower`.
+    pub fn diff(&mut self, lower: Option<Output>, upper: Output) -> Output {
+        self.push(OpKind::Diff(DiffOp { lower, upper }))
+    }
+
+    pub fn finish(self) -> Graph {
+        Graph { ops: self.ops }
+    }
+}
