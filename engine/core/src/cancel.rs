@@ -14,10 +14,7 @@ pub struct Cancel {
 impl Cancel {
     /// `wake` becomes readable, and stays so, once the level has been raised.
     pub fn new(wake: Option<OwnedFd>) -> Self {
-        Self {
-            level: AtomicU8::new(0),
-            wake,
-        }
+        Self { level: AtomicU8::new(0), wake }
     }
 
     /// 0: go on. 1: stop what runs, gently first. 2: at once.

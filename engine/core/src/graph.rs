@@ -239,35 +239,11 @@ pub struct CopyAction {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileAction {
     Copy(CopyAction),
-    MakeDir {
-        path: String,
-        mode: u32,
-        parents: bool,
-        owner: Option<Owner>,
-    },
-    MakeFile {
-        path: String,
-        data: Vec<u8>,
-        mode: u32,
-        owner: Option<Owner>,
-    },
-    MakeSymlink {
-        path: String,
-        target: String,
-        owner: Option<Owner>,
-    },
-    Remove {
-        path: String,
-        allow_missing: bool,
-        allow_wildcard: bool,
-    },
-    Change {
-        path: String,
-        owner: Option<Owner>,
-        mode: String,
-        recursive: bool,
-        allow_wildcard: bool,
-    },
+    MakeDir { path: String, mode: u32, parents: bool, owner: Option<Owner> },
+    MakeFile { path: String, data: Vec<u8>, mode: u32, owner: Option<Owner> },
+    MakeSymlink { path: String, target: String, owner: Option<Owner> },
+    Remove { path: String, allow_missing: bool, allow_wildcard: bool },
+    Change { path: String, owner: Option<Owner>, mode: String, recursive: bool, allow_wildcard: bool },
 }
 
 /// Actions run in order on top of `base` (absent: nothing) and make one layer, even if nothing changed.

@@ -23,12 +23,7 @@ pub struct ParsePlatformError(pub String);
 impl Platform {
     pub fn new(os: &str, arch: &str, variant: &str) -> Self {
         let (arch, variant) = normalise(arch, variant);
-        Self {
-            os: os.to_ascii_lowercase(),
-            arch,
-            variant,
-            os_version: String::new(),
-        }
+        Self { os: os.to_ascii_lowercase(), arch, variant, os_version: String::new() }
     }
 
     /// The platform this program was compiled for.
@@ -47,10 +42,7 @@ impl Platform {
     pub fn parse(text: &str) -> Result<Self, ParsePlatformError> {
         let error = || ParsePlatformError(text.to_owned());
         let fine = |part: &str| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b))
         };
         let parts: Vec<&str> = text.trim().split('/').collect();
         if !parts.iter().all(|part| fine(part)) {
@@ -83,9 +75,8 @@ impl Platform {
     }
 }
 
-const KNOWN_ARCHES: [&str; 10] = [
-    "amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "mips64le", "loong64", "wasm",
-];
+const KNOWN_ARCHES: [&str; 10] =
+    ["amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "mips64le", "loong64", "wasm"];
 
 fn normalise(arch: &str, variant: &str) -> (String, String) {
     let arch = arch.to_ascii_lowercase();

@@ -30,10 +30,7 @@ impl ImageRef {
         if text.is_empty() {
             return Err(ParseReferenceError::Empty);
         }
-        let bad = |why| ParseReferenceError::Malformed {
-            text: text.to_owned(),
-            why,
-        };
+        let bad = |why| ParseReferenceError::Malformed { text: text.to_owned(), why };
         let (rest, digest) = match text.split_once('@') {
             None => (text, None),
             Some((rest, digest)) => (
@@ -50,15 +47,10 @@ impl ImageRef {
             _ => (rest, None),
         };
         if let Some(tag) = tag {
-            let first = tag
-                .bytes()
-                .next()
-                .is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
+            let first = tag.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
             if !first
                 || tag.len() > 128
-                || !tag
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+                || !tag.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
             {
                 return Err(bad(
                     "a tag is up to 128 letters, digits, `_`, `.` and `-`, and does not begin with `.` or `-`",
@@ -95,12 +87,7 @@ impl ImageRef {
                 "parts of a repository name are lower-case letters and digits, joined by `.`, `_`, `__` or `-`",
             ));
         }
-        Ok(Self {
-            domain: domain.to_owned(),
-            path,
-            tag: tag.map(str::to_owned),
-            digest,
-        })
+        Ok(Self { domain: domain.to_owned(), path, tag: tag.map(str::to_owned), digest })
     }
 
     /// Bytes are fixed: there is a digest.
@@ -212,10 +199,7 @@ mod tests {
 
     #[test]
     fn familiar_names_drop_what_goes_without_saying() {
-        assert_eq!(
-            ImageRef::parse("docker.io/library/alpine:3").unwrap().familiar(),
-            "alpine:3"
-        );
+        assert_eq!(ImageRef::parse("docker.io/library/alpine:3").unwrap().familiar(), "alpine:3");
         assert_eq!(ImageRef::parse("quay.io/x/y").unwrap().familiar(), "quay.io/x/y");
     }
 

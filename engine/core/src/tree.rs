@@ -27,10 +27,7 @@ impl TreePath {
     /// From `a/b`, `/a/b`, `./a/b/` or `a//b`. A `..` or a zero byte is refused.
     pub fn parse(path: impl AsRef<[u8]>) -> Result<Self, ParsePathError> {
         let path = path.as_ref();
-        let error = |why| ParsePathError {
-            path: String::from_utf8_lossy(path).into_owned(),
-            why,
-        };
+        let error = |why| ParsePathError { path: String::from_utf8_lossy(path).into_owned(), why };
         let mut clean = Vec::with_capacity(path.len());
         for part in path.split(|b| *b == b'/') {
             match part {
@@ -110,11 +107,7 @@ impl TreePath {
 
     /// The last component; empty for the root.
     pub fn name(&self) -> &[u8] {
-        let start = self
-            .0
-            .iter()
-            .rposition(|b| *b == b'/')
-            .map_or(0, |slash| slash + 1);
+        let start = self.0.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
         &self.0[start..]
     }
 
@@ -326,11 +319,8 @@ impl Tree {
             Err(at) => at,
         };
         let rest = &self.entries[start..];
-        let end = if path.is_root() {
-            rest.len()
-        } else {
-            rest.partition_point(|(p, _)| p.below(path).is_some())
-        };
+        let end =
+            if path.is_root() { rest.len() } else { rest.partition_point(|(p, _)| p.below(path).is_some()) };
         &rest[..end]
     }
 
@@ -372,9 +362,7 @@ impl Entry {
                 bytes(&file.size.to_le_bytes());
                 let digest = file.content.digest;
                 bytes(
-                    &digest
-                        .unwrap_or_else(|| panic!("`{}` was not hashed", String::from_utf8_lossy(path)))
-                        .0,
+                    &digest.unwrap_or_else(|| panic!("`{}` was not hashed", String::from_utf8_lossy(path))).0,
                 );
             }
             Kind::Link(target) => {
@@ -397,14 +385,7 @@ impl Entry {
             Kind::Socket => bytes(b"s"),
             Kind::Whiteout => return bytes(b"w"),
         }
-        bytes(
-            &[
-                self.mode.to_le_bytes(),
-                self.uid.to_le_bytes(),
-                self.gid.to_le_bytes(),
-            ]
-            .concat(),
-        );
+        bytes(&[self.mode.to_le_bytes(), self.uid.to_le_bytes(), self.gid.to_le_bytes()].concat());
         for (name, value) in self.xattrs.iter().flat_map(|x| x.iter()) {
             bytes(name);
             bytes(value);
@@ -425,10 +406,7 @@ mod tests {
     fn a_directory_is_followed_by_all_it_holds() {
         let mut paths = ["a.b", "a/b", "a", "a/b/c", "a-", "b"].map(path);
         paths.sort();
-        assert_eq!(
-            paths.map(|p| p.display()),
-            ["/a", "/a/b", "/a/b/c", "/a-", "/a.b", "/b"]
-        );
+        assert_eq!(paths.map(|p| p.display()), ["/a", "/a/b", "/a/b/c", "/a-", "/a.b", "/b"]);
     }
 
     #[test]
@@ -439,11 +417,7 @@ mod tests {
 
     #[test]
     fn below_takes_what_a_directory_holds_and_not_its_namesakes() {
-        let tree = Tree::new(
-            ["a", "a/x", "a/x/y", "a.b", "b"]
-                .map(|p| (path(p), Entry::directory()))
-                .into(),
-        );
+        let tree = Tree::new(["a", "a/x", "a/x/y", "a.b", "b"].map(|p| (path(p), Entry::directory())).into());
         let below: Vec<_> = tree.below(&path("a")).iter().map(|(p, _)| p.display()).collect();
         assert_eq!(below, ["/a/x", "/a/x/y"]);
         assert_eq!(tree.below(&TreePath::root()).len(), 5);
@@ -467,15 +441,9 @@ mod tests {
         let file = |place, seconds| Entry {
             kind: Kind::File(File {
                 size: 1,
-                content: Content {
-                    digest: Some(FileDigest::of(b"x")),
-                    place,
-                },
+                content: Content { digest: Some(FileDigest::of(b"x")), place },
             }),
-            mtime: Time {
-                seconds,
-                nanoseconds: 0,
-            },
+            mtime: Time { seconds, nanoseconds: 0 },
             ..Entry::directory()
         };
         let one = Tree::new(vec![(path("f"), file(Place::Here, 1))]);

@@ -1,0 +1,475 @@
+//! Decides what a `.dockerignore` or another list in its language leaves out. Knows paths, not files.
+
+use std::collections::HashMap;
+
+use crate::pattern::{Part, PathPattern, PatternError, advance};
+use crate::tree::TreePath;
+
+/// A line may not be longer, in bytes.
+pub const MAX_LINE: usize = 64 * 1024;
+
+/// An ordered list of patterns. The last that matches a path, or a directory above it, decides.
+#[derive(Clone, Debug, Default)]
+pub struct Ignore {
+    rules: Vec<Rule>,
+    /// Rules that can match in every directory, by the one name or the one extension they match. Of several the last.
+    names: HashMap<Box<[u8]>, u32>,
+    extensions: HashMap<Box<[u8]>, u32>,
+    suffixes: Vec<(Box<[u8]>, u32)>,
+    odd: Vec<u32>,
+    /// Of the rules above, the last plain one and the last with `!`.
+    anywhere: [Option<u32>; 2],
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    /// Written with `!`.
+    negated: bool,
+    pattern: PathPattern,
+}
+
+/// A line that is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: `{pattern}` is not a pattern: {why}")]
+pub struct IgnoreError {
+    /// Counted from 1; of a list that is no file, the position.
+    pub line: usize,
+    pub pattern: String,
+    pub why: String,
+}
+
+impl Ignore {
+    /// From the text of a `.dockerignore` file.
+    pub fn parse(text: &[u8]) -> Result<Self, IgnoreError> {
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let mut ignore = Self::default();
+        for (index, line) in text.split(|b| *b == b'\n').enumerate() {
+            if line.len() > MAX_LINE {
+                return Err(IgnoreError {
+                    line: index + 1,
+                    pattern: String::from_utf8_lossy(&line[..40]).into_owned() + "…",
+                    why: format!("it has more than {MAX_LINE} bytes"),
+                });
+            }
+            if !line.starts_with(b"#") {
+                ignore.add(index + 1, line)?;
+            }
+        }
+        Ok(ignore)
+    }
+
+    /// From patterns, `!` included.
+    pub fn from_patterns(patterns: &[String]) -> Result<Self, IgnoreError> {
+        let mut ignore = Self::default();
+        for (index, pattern) in patterns.iter().enumerate() {
+            ignore.add(index + 1, pattern.as_bytes())?;
+        }
+        Ok(ignore)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// Whether `path` is left out. For many paths of one tree use [`Ignore::top`].
+    pub fn excludes(&self, path: &TreePath) -> bool {
+        let mut sieve = Sieve::new(self);
+        let mut above = TreePath::root();
+        let mut verdict = Verdict::default();
+        for name in path.components() {
+            above = above.join(name);
+            verdict = sieve.judge(&above);
+        }
+        verdict.matched
+    }
+
+    /// What the rules say in the root directory, before any of it was looked at.
+    pub fn top(&self) -> Level<'_> {
+        let active = self.rules.iter().enumerate();
+        Level::new(self, None, active.filter(|(_, rule)| rule.steps()).map(|(rule, _)| (rule as u32, 0)))
+    }
+
+    fn add(&mut self, line: usize, text: &[u8]) -> Result<(), IgnoreError> {
+        let text = text.trim_ascii();
+        let error =
+            |why: String| IgnoreError { line, pattern: String::from_utf8_lossy(text).into_owned(), why };
+        let (negated, pattern) = match text.strip_prefix(b"!") {
+            Some(rest) => (true, rest.trim_ascii()),
+            None => (false, text),
+        };
+        if pattern.is_empty() {
+            return match negated {
+                true => Err(error("nothing follows the `!`".into())),
+                false => Ok(()),
+            };
+        }
+        let pattern = clean(pattern);
+        let pattern = PathPattern::parse(&pattern).map_err(|why: PatternError| error(why.to_string()))?;
+        self.class(&pattern, negated);
+        self.rules.push(Rule { negated, pattern });
+        Ok(())
+    }
+
+    /// Notes a rule that can match in every directory where a look-up finds it.
+    fn class(&mut self, pattern: &PathPattern, negated: bool) {
+        let index = self.rules.len() as u32;
+        match pattern {
+            PathPattern::Odd(_) => self.odd.push(index),
+            PathPattern::Parts(parts) => match anywhere(parts) {
+                None => return,
+                Some(Anywhere::Name(name)) => drop(self.names.insert(name.into(), index)),
+                Some(Anywhere::Suffix(suffix)) => match extension(suffix) {
+                    Some(rest) if rest.len() + 1 == suffix.len() => {
+                        self.extensions.insert(rest.into(), index);
+                    }
+                    _ => self.suffixes.push((suffix.into(), index)),
+                },
+            },
+        }
+        self.anywhere[usize::from(negated)] = Some(index);
+    }
+
+    fn negated(&self, rule: u32) -> bool {
+        self.rules[rule as usize].negated
+    }
+}
+
+impl Rule {
+    /// It is followed step by step from directory to directory, not looked up.
+    fn steps(&self) -> bool {
+        matches!(&self.pattern, PathPattern::Parts(parts) if anywhere(parts).is_none())
+    }
+}
+
+enum Anywhere<'a> {
+    Name(&'a [u8]),
+    Suffix(&'a [u8]),
+}
+
+fn anywhere(parts: &[Part]) -> Option<Anywhere<'_>> {
+    let [Part::Any, Part::One(glob)] = parts else {
+        return None;
+    };
+    let name = glob.literal().map(Anywhere::Name);
+    name.or_else(|| glob.suffix().map(Anywhere::Suffix))
+}
+
+/// What follows the last dot of a name.
+fn extension(name: &[u8]) -> Option<&[u8]> {
+    name.iter().rposition(|b| *b == b'.').map(|dot| &name[dot + 1..])
+}
+
+/// As Go's `path.Clean` does, and without one leading `/`.
+fn clean(pattern: &[u8]) -> Vec<u8> {
+    let rooted = pattern.starts_with(b"/");
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in pattern.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." if parts.last().is_some_and(|last| *last != b"..") => drop(parts.pop()),
+            b".." if rooted => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join(&b'/')
+}
+
+/// What a list says of one path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// The last rule that matches is one without `!`: of an ignore list, the path is left out.
+    pub matched: bool,
+    /// Nothing below has another verdict.
+    pub settled: bool,
+}
+
+/// What the rules still say inside one directory. Made for the root by [`Ignore::top`] and handed down by
+/// [`Level::enter`], so that no path is matched from its beginning again.
+#[derive(Clone, Debug)]
+pub struct Level<'a> {
+    ignore: &'a Ignore,
+    /// The last rule that matched the directory or one above. Only later ones can change the verdict.
+    decided: Option<u32>,
+    /// Rules with a literal part next, by that part: rule and place in it.
+    literal: HashMap<&'a [u8], Vec<(u32, usize)>>,
+    other: Vec<(u32, usize)>,
+}
+
+/// Whether to look into a directory.
+pub enum Descend<'a> {
+    Yes(Level<'a>),
+    /// Everything below has the directory's own verdict.
+    No,
+}
+
+impl<'a> Level<'a> {
+    fn new(ignore: &'a Ignore, decided: Option<u32>, active: impl Iterator<Item = (u32, usize)>) -> Self {
+        let mut level = Self { ignore, decided, literal: HashMap::new(), other: Vec::new() };
+        for (rule, place) in active.filter(|(rule, _)| Some(*rule) > decided) {
+            let PathPattern::Parts(parts) = &ignore.rules[rule as usize].pattern else {
+                continue;
+            };
+            match &parts[place] {
+                Part::One(glob) if let Some(name) = glob.literal() => {
+                    level.literal.entry(name).or_default().push((rule, place));
+                }
+                _ => level.other.push((rule, place)),
+            }
+        }
+        level
+    }
+
+    /// Whether the entry `path` of this directory is matched.
+    pub fn excludes(&self, path: &TreePath) -> bool {
+        self.verdict_of(self.judge(path, &mut |_| {}))
+    }
+
+    /// Goes into the directory `path`, an entry of this one.
+    pub fn enter(&self, path: &TreePath) -> (bool, Descend<'a>) {
+        let mut active = Vec::new();
+        let decided = self.judge(path, &mut |state| active.push(state));
+        active.sort_unstable();
+        active.dedup();
+        let level = Self::new(self.ignore, decided, active.into_iter());
+        let matched = self.verdict_of(decided);
+        let descend = match level.may_differ(matched) {
+            true => Descend::Yes(level),
+            false => Descend::No,
+        };
+        (matched, descend)
+    }
+
+    fn verdict_of(&self, rule: Option<u32>) -> bool {
+        rule.is_some_and(|rule| !self.ignore.negated(rule))
+    }
+
+    /// Some rule that can still match below says the opposite of `matched`.
+    fn may_differ(&self, matched: bool) -> bool {
+        let opposite = |rule: &u32| self.ignore.negated(*rule) == matched;
+        self.ignore.anywhere[usize::from(matched)] > self.decided
+            || self.other.iter().any(|(rule, _)| opposite(rule))
+            || self.literal.values().flatten().any(|(rule, _)| opposite(rule))
+    }
+
+    /// The last rule that matches `path` or a directory above it.
+    fn judge(&self, path: &TreePath, to: &mut dyn FnMut((u32, usize))) -> Option<u32> {
+        let ignore = self.ignore;
+        let name = path.name();
+        let mut decided = self.decided;
+        if ignore.anywhere[0].max(ignore.anywhere[1]) > decided {
+            decided = decided.max(ignore.names.get(name).copied());
+            if let Some(extension) = extension(name) {
+                decided = decided.max(ignore.extensions.get(extension).copied());
+            }
+            for (suffix, rule) in &ignore.suffixes {
+                if Some(*rule) > decided && name.ends_with(suffix) {
+                    decided = Some(*rule);
+                }
+            }
+            for rule in &ignore.odd {
+                let pattern = &ignore.rules[*rule as usize].pattern;
+                if Some(*rule) > decided && pattern.matches(path.as_bytes()) {
+                    decided = Some(*rule);
+                }
+            }
+        }
+        let literal = if self.literal.is_empty() { None } else { self.literal.get(name) };
+        for (rule, place) in literal.into_iter().flatten().chain(&self.other) {
+            if let PathPattern::Parts(parts) = &ignore.rules[*rule as usize].pattern
+                && advance(parts, *place, name, &mut |next| to((*rule, next)))
+            {
+                decided = decided.max(Some(*rule));
+            }
+        }
+        decided
+    }
+}
+
+/// Judges the paths of one tree in order, each directory before what it holds, and keeps the levels on the way.
+#[derive(Debug)]
+pub struct Sieve<'a> {
+    /// The root's first, then one for each directory on the way to the last path.
+    levels: Vec<State<'a>>,
+}
+
+#[derive(Debug)]
+enum State<'a> {
+    Open(Level<'a>),
+    Settled(bool),
+}
+
+impl<'a> Sieve<'a> {
+    pub fn new(ignore: &'a Ignore) -> Self {
+        let top = ignore.top();
+        Self {
+            levels: vec![match top.may_differ(false) {
+                true => State::Open(top),
+                false => State::Settled(false),
+            }],
+        }
+    }
+
+    /// `path` lies in a directory that was judged before, and no path was judged in between that lies outside of it.
+    pub fn judge(&mut self, path: &TreePath) -> Verdict {
+        let depth = path.as_bytes().iter().filter(|b| **b == b'/').count();
+        self.levels.truncate(depth + 1);
+        let state = match self.levels.last() {
+            None => State::Settled(false),
+            Some(State::Settled(matched)) => State::Settled(*matched),
+            Some(State::Open(level)) => match level.enter(path) {
+                (matched, Descend::No) => State::Settled(matched),
+                (matched, Descend::Yes(below)) => {
+                    self.levels.push(State::Open(below));
+                    return Verdict { matched, settled: false };
+                }
+            },
+        };
+        let matched = matches!(state, State::Settled(true));
+        self.levels.push(state);
+        Verdict { matched, settled: true }
+    }
+
+    /// As [`Sieve::judge`], of something that holds nothing.
+    pub fn matches_file(&mut self, path: &TreePath) -> bool {
+        let depth = path.as_bytes().iter().filter(|b| **b == b'/').count();
+        self.levels.truncate(depth + 1);
+        match self.levels.last() {
+            None => false,
+            Some(State::Settled(matched)) => *matched,
+            Some(State::Open(level)) => level.excludes(path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTEXT: [&str; 11] =
+        [".git", ".git/HEAD", "README.md", "a.md", "d", "d/x.md", "d/y.txt", "n", "n/m", "n/m/x.md", "n/z"];
+
+    fn ignore(patterns: &str) -> Ignore {
+        Ignore::parse(patterns.replace(' ', "\n").as_bytes()).unwrap()
+    }
+
+    fn path(text: &str) -> TreePath {
+        TreePath::parse(text).unwrap()
+    }
+
+    /// The slow way: every pattern against the path and all above it.
+    fn naive(ignore: &Ignore, path: &str) -> bool {
+        let mut verdict = false;
+        for rule in &ignore.rules {
+            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+            if ends.map(|end| &path[..end]).any(|p| rule.pattern.matches(p.as_bytes())) {
+                verdict = !rule.negated;
+            }
+        }
+        verdict
+    }
+
+    /// What stays of the paths above, as a walker that prunes sees it.
+    fn check(patterns: &str, stays: &str) {
+        let ignore = ignore(patterns);
+        let mut sieve = Sieve::new(&ignore);
+        let mut kept = Vec::new();
+        for text in CONTEXT {
+            let matched = sieve.judge(&path(text)).matched;
+            assert_eq!(matched, naive(&ignore, text), "{patterns}: {text}");
+            assert_eq!(matched, ignore.excludes(&path(text)), "{patterns}: {text}");
+            if !matched {
+                kept.push(text);
+            }
+        }
+        assert_eq!(kept.join(" "), stays, "{patterns}");
+    }
+
+    #[test]
+    fn the_worked_examples_come_out() {
+        let git = ".git .git/HEAD";
+        check("*.md", &format!("{git} d d/x.md d/y.txt n n/m n/m/x.md n/z"));
+        check("**/*.md", &format!("{git} d d/y.txt n n/m n/z"));
+        check("*.md !README.md", &format!("{git} README.md d d/x.md d/y.txt n n/m n/m/x.md n/z"));
+        check("*.md !README*.md README.md", &format!("{git} d d/x.md d/y.txt n n/m n/m/x.md n/z"));
+        check("d !d/x.md", &format!("{git} README.md a.md d/x.md n n/m n/m/x.md n/z"));
+        check("* !d", "d d/x.md d/y.txt");
+        check("** !**/*.md", "README.md a.md d/x.md n/m/x.md");
+        check("/d/", &format!("{git} README.md a.md n n/m n/m/x.md n/z"));
+    }
+
+    #[test]
+    fn odd_patterns_come_out() {
+        let all = CONTEXT.join(" ");
+        check("", &all);
+        check(".", &all);
+        check("/", &all);
+        check("!.", &all);
+        check("!d", &all);
+        check("../d", &all);
+        check("x.md", &all);
+        check("**md !n/**", ".git .git/HEAD d d/y.txt n n/m n/m/x.md n/z");
+        check("d/** !d/y.txt", ".git .git/HEAD README.md a.md d d/y.txt n n/m n/m/x.md n/z");
+        check("* !n/m/../m/x*", "n/m/x.md");
+        check("a/../d//x.md", &all.replace("d/x.md ", ""));
+    }
+
+    #[test]
+    fn lines_are_read_as_the_reference_reads_them() {
+        let ignore = Ignore::parse(b"\xef\xbb\xbf# comment\n  #file \r\n\n ! keep\n\\#x\n").unwrap();
+        assert_eq!(ignore.rules.len(), 3);
+        assert!(ignore.excludes(&path("#file")));
+        assert!(ignore.excludes(&path("#x")));
+        assert!(ignore.rules[1].negated);
+    }
+
+    #[test]
+    fn bad_lines_are_named() {
+        let error = Ignore::parse(b"ok\n!\n").unwrap_err();
+        assert_eq!((error.line, &*error.pattern), (2, "!"));
+        let error = Ignore::parse(b"a[\n").unwrap_err();
+        assert_eq!(error.to_string(), "line 1: `a[` is not a pattern: a `[` is not closed");
+        let long = vec![b'a'; MAX_LINE + 1];
+        assert!(Ignore::parse(&long).is_err());
+    }
+
+    #[test]
+    fn an_excluded_directory_is_looked_into_only_when_something_may_come_back() {
+        let settled = |patterns: &str, dir: &str| Sieve::new(&ignore(patterns)).judge(&path(dir)).settled;
+        assert!(settled("d", "d"));
+        assert!(!settled("d !d/x", "d"));
+        assert!(settled("d !e/x", "d"));
+        assert!(!settled("d !**/x", "d"));
+        assert!(settled("!**/x d", "d"));
+    }
+
+    #[test]
+    fn pruned_and_naive_verdicts_agree_on_random_lists() {
+        let mut seed = 7_u32;
+        let mut next = move |n: u32| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (seed >> 16) % n
+        };
+        let words = ["a", "b", "*", "**", "a*", "*.a", "?", "**b", "b.a", "[ab]"];
+        let names = ["a", "b", "ab", "b.a", "c.a"];
+        for _ in 0..3000 {
+            let mut pattern = |_| {
+                let bang = if next(3) == 0 { "!" } else { "" };
+                let parts: Vec<_> = (0..=next(3)).map(|_| words[next(10) as usize]).collect();
+                format!("{bang}{}", parts.join("/"))
+            };
+            let patterns: Vec<String> = (0..4).map(&mut pattern).collect();
+            let ignore = Ignore::from_patterns(&patterns).unwrap();
+            for a in names {
+                for b in names {
+                    for text in [a.to_owned(), format!("{a}/{b}"), format!("{a}/{b}/{a}")] {
+                        assert_eq!(
+                            ignore.excludes(&path(&text)),
+                            naive(&ignore, &text),
+                            "{patterns:?} {text}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,519 @@
+//! Matches names and paths against wildcards: Go's `filepath.Match` for one component, and the `**` of
+//! `.dockerignore` for whole paths. Works on bytes, and takes time in proportion to pattern times path at worst.
+
+/// Wildcards for one path component.
+///
+/// `*` any run, `?` one character, `[a-z]` and `[^a-z]` classes, `\c` that character. Characters are those of UTF-8;
+/// a byte that is none counts as one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glob {
+    tokens: Vec<Token>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Bytes(Vec<u8>),
+    One,
+    Many,
+    Class(Class),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Class {
+    negated: bool,
+    ranges: Vec<(u32, u32)>,
+}
+
+/// Why a text is no pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    #[error("a `[` is not closed")]
+    OpenClass,
+    #[error("a class `[…]` is empty, or has a `-` without a character on each side")]
+    BadClass,
+    #[error("it ends in a lone `\\`")]
+    OpenEscape,
+}
+
+/// Whether a component is a pattern: it has a `*`, `?` or `[` that no `\` precedes.
+pub fn has_wildcard(component: &[u8]) -> bool {
+    let mut bytes = component.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => drop(bytes.next()),
+            b'*' | b'?' | b'[' => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+impl Glob {
+    pub fn parse(pattern: &[u8]) -> Result<Self, PatternError> {
+        let mut tokens = Vec::new();
+        let mut rest = pattern;
+        while let Some(byte) = rest.first() {
+            match byte {
+                b'*' => {
+                    rest = &rest[1..];
+                    if tokens.last() != Some(&Token::Many) {
+                        tokens.push(Token::Many);
+                    }
+                }
+                b'?' => {
+                    rest = &rest[1..];
+                    tokens.push(Token::One);
+                }
+                b'[' => tokens.push(Token::Class(Class::parse(&mut rest)?)),
+                _ => {
+                    let byte = match byte {
+                        b'\\' => *rest.get(1).ok_or(PatternError::OpenEscape)?,
+                        byte => *byte,
+                    };
+                    rest = &rest[1 + usize::from(rest[0] == b'\\')..];
+                    match tokens.last_mut() {
+                        Some(Token::Bytes(bytes)) => bytes.push(byte),
+                        _ => tokens.push(Token::Bytes(vec![byte])),
+                    }
+                }
+            }
+        }
+        Ok(Self { tokens })
+    }
+
+    /// The one name it matches, if it is only one.
+    pub fn literal(&self) -> Option<&[u8]> {
+        match &self.tokens[..] {
+            [] => Some(b""),
+            [Token::Bytes(bytes)] => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// What the names end in that it matches, if it says nothing else: `.md` for `*.md`.
+    pub fn suffix(&self) -> Option<&[u8]> {
+        match &self.tokens[..] {
+            [Token::Many] => Some(b""),
+            [Token::Many, Token::Bytes(bytes)] => Some(bytes),
+            _ => None,
+        }
+    }
+
+    pub fn matches(&self, name: &[u8]) -> bool {
+        let (mut token, mut at) = (0, 0);
+        // Where to go on when what follows the last `*` does not fit: earlier ones need no second look.
+        let mut retry: Option<(usize, usize)> = None;
+        loop {
+            let rest = &name[at..];
+            let step = match self.tokens.get(token) {
+                None if rest.is_empty() => return true,
+                None => None,
+                Some(Token::Many) if token + 1 == self.tokens.len() => return true,
+                Some(Token::Many) => {
+                    retry = Some((token + 1, at));
+                    Some(0)
+                }
+                Some(Token::Bytes(bytes)) => rest.starts_with(bytes).then_some(bytes.len()),
+                Some(Token::One) => decode(rest).map(|(_, len)| len),
+                Some(Token::Class(class)) => decode(rest).filter(|(c, _)| class.has(*c)).map(|(_, len)| len),
+            };
+            match (step, retry) {
+                (Some(len), _) => {
+                    token += 1;
+                    at += len;
+                }
+                (None, Some((after, from))) => {
+                    let Some((_, len)) = decode(&name[from..]) else {
+                        return false;
+                    };
+                    retry = Some((after, from + len));
+                    (token, at) = (after, from + len);
+                }
+                (None, None) => return false,
+            }
+        }
+    }
+}
+
+impl Class {
+    /// Takes the class off the front of `rest`.
+    fn parse(rest: &mut &[u8]) -> Result<Self, PatternError> {
+        *rest = &rest[1..];
+        let negated = rest.first() == Some(&b'^');
+        if negated {
+            *rest = &rest[1..];
+        }
+        let mut ranges = Vec::new();
+        loop {
+            match rest.first() {
+                None => return Err(PatternError::OpenClass),
+                Some(b']') if !ranges.is_empty() => break,
+                Some(_) => {}
+            }
+            let low = Self::end_of_range(rest)?;
+            let high = if rest.first() == Some(&b'-') {
+                *rest = &rest[1..];
+                Self::end_of_range(rest)?
+            } else {
+                low
+            };
+            ranges.push((low, high));
+        }
+        *rest = &rest[1..];
+        Ok(Self { negated, ranges })
+    }
+
+    fn end_of_range(rest: &mut &[u8]) -> Result<u32, PatternError> {
+        match rest.first() {
+            None => return Err(PatternError::OpenClass),
+            Some(b'-' | b']') => return Err(PatternError::BadClass),
+            Some(b'\\') => *rest = &rest[1..],
+            Some(_) => {}
+        }
+        let (c, len) = decode(rest).ok_or(PatternError::OpenClass)?;
+        *rest = &rest[len..];
+        Ok(c)
+    }
+
+    fn has(&self, c: u32) -> bool {
+        self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != self.negated
+    }
+}
+
+/// The first character and its length. A byte that begins none stands for itself, beyond all characters.
+fn decode(bytes: &[u8]) -> Option<(u32, usize)> {
+    let first = *bytes.first()?;
+    let len = match first {
+        0..=0x7f => return Some((u32::from(first), 1)),
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => 0,
+    };
+    let whole = bytes.get(..len).and_then(|b| std::str::from_utf8(b).ok());
+    match whole.and_then(|text| text.chars().next()) {
+        Some(c) => Some((u32::from(c), len)),
+        None => Some((0x11_0000 + u32::from(first), 1)),
+    }
+}
+
+/// A pattern for whole paths, in which `**` stands for any number of directories.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathPattern {
+    /// Every `**` is a component of its own.
+    Parts(Vec<Part>),
+    /// A `**` stands next to other characters, which makes it reach across separators in odd ways.
+    Odd(Odd),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `**`: any number of components, also none; at least one where it is the last part.
+    Any,
+    One(Glob),
+}
+
+impl PathPattern {
+    /// `pattern` is a clean relative path.
+    pub fn parse(pattern: &[u8]) -> Result<Self, PatternError> {
+        let mut parts = Vec::new();
+        let mut odd = false;
+        for part in pattern.split(|b| *b == b'/') {
+            if part == b"**" {
+                if parts.last() != Some(&Part::Any) {
+                    parts.push(Part::Any);
+                }
+            } else {
+                odd |= has_double_star(part);
+                parts.push(Part::One(Glob::parse(part)?));
+            }
+        }
+        Ok(if odd { Self::Odd(Odd::parse(pattern)?) } else { Self::Parts(parts) })
+    }
+
+    /// Whether it matches all of `path`, a relative path.
+    pub fn matches(&self, path: &[u8]) -> bool {
+        let parts = match self {
+            Self::Odd(odd) => return odd.matches(path),
+            Self::Parts(parts) => parts,
+        };
+        let mut places = vec![0];
+        let mut whole = false;
+        for name in path.split(|b| *b == b'/') {
+            let mut further = Vec::new();
+            whole = false;
+            for place in places {
+                whole |= advance(parts, place, name, &mut |next| further.push(next));
+            }
+            further.sort_unstable();
+            further.dedup();
+            places = further;
+        }
+        whole
+    }
+}
+
+/// One step of matching: `place` is how many of `parts` lie behind. Reports the places that `name` leads to, and
+/// returns whether the pattern matches what ends with `name`.
+pub fn advance(parts: &[Part], place: usize, name: &[u8], to: &mut dyn FnMut(usize)) -> bool {
+    match &parts[place] {
+        Part::Any => {
+            to(place);
+            place + 1 == parts.len() || advance(parts, place + 1, name, to)
+        }
+        Part::One(glob) if !glob.matches(name) => false,
+        Part::One(_) => {
+            if place + 1 < parts.len() {
+                to(place + 1);
+            }
+            place + 1 == parts.len()
+        }
+    }
+}
+
+fn has_double_star(part: &[u8]) -> bool {
+    let mut rest = part;
+    while let Some(byte) = rest.first() {
+        match byte {
+            b'\\' => rest = &rest[1.min(rest.len() - 1)..],
+            b'*' if rest.get(1) == Some(&b'*') => return true,
+            _ => {}
+        }
+        rest = &rest[1..];
+    }
+    false
+}
+
+/// A pattern with a `**` that is no component of its own: `**x`, `a**`, `a**b/c`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Odd {
+    states: Vec<State>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Char(u32),
+    One,
+    Class(Class),
+    Many,
+    /// Anything, separators too.
+    All,
+    /// Nothing, or anything that ends with a separator. Always followed by `Within`.
+    Directories,
+    /// Inside of what `Directories` has begun.
+    Within,
+}
+
+impl Odd {
+    fn parse(pattern: &[u8]) -> Result<Self, PatternError> {
+        if let Some(rest) = pattern.strip_prefix(b"**")
+            && let Some(text) = Glob::parse(rest)?.literal()
+        {
+            // The reference takes this for "any path that ends so".
+            let mut states = vec![State::All];
+            push_text(text, &mut states);
+            return Ok(Self { states });
+        }
+        let mut states = Vec::new();
+        let mut rest = pattern;
+        while let Some(byte) = rest.first() {
+            match byte {
+                b'*' if rest.get(1) == Some(&b'*') => {
+                    rest = &rest[2..];
+                    rest = rest.strip_prefix(b"/").unwrap_or(rest);
+                    if rest.is_empty() {
+                        states.push(State::All);
+                    } else {
+                        states.extend([State::Directories, State::Within]);
+                    }
+                }
+                b'*' => {
+                    rest = &rest[1..];
+                    states.push(State::Many);
+                }
+                b'?' => {
+                    rest = &rest[1..];
+                    states.push(State::One);
+                }
+                b'[' => states.push(State::Class(Class::parse(&mut rest)?)),
+                _ => {
+                    if *byte == b'\\' {
+                        rest = &rest[1..];
+                    }
+                    let (c, len) = decode(rest).ok_or(PatternError::OpenEscape)?;
+                    rest = &rest[len..];
+                    states.push(State::Char(c));
+                }
+            }
+        }
+        Ok(Self { states })
+    }
+
+    fn matches(&self, path: &[u8]) -> bool {
+        let end = self.states.len();
+        let mut now = vec![false; end + 1];
+        self.enter(&mut now, 0);
+        let mut rest = path;
+        while let Some((c, len)) = decode(rest) {
+            rest = &rest[len..];
+            let separator = c == u32::from(b'/');
+            let mut next = vec![false; end + 1];
+            for at in (0..end).filter(|at| now[*at]) {
+                match &self.states[at] {
+                    State::Char(wanted) if *wanted == c => self.enter(&mut next, at + 1),
+                    State::One if !separator => self.enter(&mut next, at + 1),
+                    State::Class(class) if !separator && class.has(c) => self.enter(&mut next, at + 1),
+                    State::Many if !separator => self.enter(&mut next, at),
+                    State::All => self.enter(&mut next, at),
+                    State::Directories | State::Within => {
+                        let within = at + usize::from(self.states[at] == State::Directories);
+                        self.enter(&mut next, within);
+                        if separator {
+                            self.enter(&mut next, within + 1);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            now = next;
+        }
+        now[end]
+    }
+
+    /// Marks a state and those reached from it without a character.
+    fn enter(&self, marked: &mut [bool], mut at: usize) {
+        loop {
+            if std::mem::replace(&mut marked[at], true) {
+                return;
+            }
+            at += match self.states.get(at) {
+                Some(State::Many | State::All) => 1,
+                Some(State::Directories) => 2,
+                _ => return,
+            };
+        }
+    }
+}
+
+fn push_text(mut text: &[u8], states: &mut Vec<State>) {
+    while let Some((c, len)) = decode(text) {
+        text = &text[len..];
+        states.push(State::Char(c));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn glob(pattern: &str, name: &str) -> bool {
+        Glob::parse(pattern.as_bytes()).unwrap().matches(name.as_bytes())
+    }
+
+    fn path(pattern: &str, path: &str) -> bool {
+        PathPattern::parse(pattern.as_bytes()).unwrap().matches(path.as_bytes())
+    }
+
+    #[test]
+    fn wildcards_match_as_go_does() {
+        for (pattern, name) in [
+            ("*", ""),
+            ("*", ".hidden"),
+            ("*.go", "main.go"),
+            ("a*b*c", "a--b--b--c"),
+            ("?", "ü"),
+            ("[a-c]x", "bx"),
+            ("[^a-c]x", "dx"),
+            ("[[]x]", "[x]"),
+            ("[\\]]", "]"),
+            ("[ä-ü]", "ö"),
+            ("\\*", "*"),
+            ("a.b", "a.b"),
+            ("***", "x"),
+        ] {
+            assert!(glob(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in [
+            ("?", ""),
+            ("?", "ab"),
+            ("*.go", "main.gox"),
+            ("[a-c]", "d"),
+            ("[^a]", "a"),
+            ("\\*", "x"),
+            ("a.b", "axb"),
+            ("a*b*c", "a--c--b"),
+            ("A", "a"),
+        ] {
+            assert!(!glob(pattern, name), "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn malformed_patterns_are_refused() {
+        for (pattern, error) in [
+            ("[", PatternError::OpenClass),
+            ("[a", PatternError::OpenClass),
+            ("[a-", PatternError::OpenClass),
+            ("[]", PatternError::BadClass),
+            ("[-a]", PatternError::BadClass),
+            ("[a-]", PatternError::BadClass),
+            ("[\\", PatternError::OpenClass),
+            ("a\\", PatternError::OpenEscape),
+        ] {
+            assert_eq!(Glob::parse(pattern.as_bytes()), Err(error), "{pattern}");
+            assert!(PathPattern::parse(format!("x/{pattern}").as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn many_stars_do_not_take_forever() {
+        let pattern = "*a".repeat(200);
+        assert!(!glob(&pattern, &"a".repeat(199)));
+        let odd = format!("x**{}b", "*a".repeat(100));
+        assert!(!path(&odd, &format!("x{}", "a".repeat(2000))));
+        let parts = "**/a/".repeat(60) + "b";
+        assert!(!path(&parts, &"a/".repeat(500)));
+    }
+
+    #[test]
+    fn two_stars_span_directories() {
+        for (pattern, text) in [
+            ("**/x", "x"),
+            ("**/x", "a/b/x"),
+            ("a/**", "a/b"),
+            ("a/**", "a/b/c"),
+            ("a/**/b", "a/b"),
+            ("a/**/b", "a/x/y/b"),
+            ("**", "a/b"),
+            ("**/*.md", "d/x.md"),
+            ("**/**", "a"),
+            ("**x", "a/bx"),
+            ("a**", "ab/c"),
+            ("a**b", "ab"),
+            ("a**b", "a/x/b"),
+            ("x**/y", "xfoo/y"),
+            ("**x*", "d/xy"),
+        ] {
+            assert!(path(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("a/**", "a"),
+            ("*/x", "x"),
+            ("*/x", "a/b/x"),
+            ("x", "a/x"),
+            ("a/**/b", "a/xb"),
+            ("a**b", "axb"),
+            ("**x*", "d/ax"),
+        ] {
+            assert!(!path(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_component_is_a_pattern_if_something_in_it_is_not_escaped() {
+        assert!(has_wildcard(b"a*"));
+        assert!(has_wildcard(b"\\\\*"));
+        assert!(!has_wildcard(b"a\\*"));
+        assert!(!has_wildcard(b"a\\"));
+    }
+}
