@@ -1,0 +1,33 @@
+//! Runs the real binary as a person would and believes only what other tools read back.
+//!
+//! One module per behaviour. Tests that need root (for the sandbox, a mount, or to read back owners) live in modules
+//! called `as_root`; where they cannot run they are counted and reported, see [`privileges`].
+
+mod bases;
+mod privileges;
+mod process;
+mod readback;
+mod registry;
+mod space;
+mod steps;
+
+mod bad_input;
+mod bad_registry;
+mod cache;
+mod cmd_forms;
+mod contexts;
+mod copy;
+mod disk;
+mod dockerfile;
+mod examples;
+mod images;
+mod interrupts;
+mod outputs;
+mod plugins;
+mod progress;
+mod reproducible;
+mod run;
+mod sandbox;
+mod sharing;
+mod stages;
+mod tidy;
