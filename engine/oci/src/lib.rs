@@ -1,2 +1,18 @@
 //! Translates between file trees and OCI documents, on disk and over the wire.
+//!
+//! A layer tar becomes a stream of [`kiln_core::Entry`] values and back ([`layer`]); bytes become blobs ([`blob`]);
+//! manifests, indexes and configurations become records ([`document`]). It knows nothing of how a store keeps layers,
+//! of mounts, or of what a build is.
 #![forbid(unsafe_code)]
+
+pub mod blob;
+pub mod compression;
+pub mod document;
+pub mod layer;
+
+pub use blob::{BlobPipe, BlobResult, Compress};
+pub use compression::{Compression, decompress, is_tar, sniff};
+pub use layer::{
+    ArchiveStats, LayerStats, LayerWriter, Limits, ReadLayerError, Times, WriteLayerError, read_archive,
+    read_layer,
+};
