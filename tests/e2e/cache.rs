@@ -97,7 +97,13 @@ mod as_root {
         let space = example();
         let text = space.read("context/Dockerfile");
         space.dockerfile(&text.replace("cat src/*.txt", "sort src/*.txt"));
-        space.build(&[]).ok().steps().cached("COPY src/").ran_because("RUN sort", "RUN changed").ran("RUN wc");
+        space
+            .build(&[])
+            .ok()
+            .steps()
+            .cached("COPY src/")
+            .ran_because("RUN sort", "RUN changed")
+            .ran("RUN wc");
     }
 
     #[test]
@@ -115,7 +121,8 @@ mod as_root {
         needs_root!();
         let space = example();
         space.build(&["--no-cache"]).ok().steps().ran("RUN cat").ran("RUN wc");
-        let text = "FROM busybox AS a\nRUN echo a > /a\nFROM busybox AS b\nRUN echo b > /b\nCOPY --from=a /a /\n";
+        let text =
+            "FROM busybox AS a\nRUN echo a > /a\nFROM busybox AS b\nRUN echo b > /b\nCOPY --from=a /a /\n";
         space.build_text(text, &[]).ok();
         space.build(&["--no-cache-filter", "b"]).ok().steps().cached("RUN echo a").ran("RUN echo b");
     }
@@ -135,7 +142,9 @@ mod as_root {
     fn a_failed_step_is_not_remembered() {
         needs_root!();
         let space = TestSpace::with_bases(&["busybox"]);
-        space.write("ok", "no").dockerfile("FROM busybox\nRUN echo before > /b\nRUN --mount=target=/c grep yes /c/ok\n");
+        space
+            .write("ok", "no")
+            .dockerfile("FROM busybox\nRUN echo before > /b\nRUN --mount=target=/c grep yes /c/ok\n");
         space.build(&[]).ends(1);
         space.write("ok", "yes");
         space.build(&[]).ok().steps().cached("RUN echo before").ran("grep yes");

@@ -12,7 +12,8 @@ mod as_root {
     fn size(space: &TestSpace, name: &str) -> u64 {
         let images = space.kiln(&["image", "ls", "--format", "json"]).ok().json();
         let image = images.as_array().unwrap().iter().find(|image| {
-            image["names"].to_string().contains(&format!("/{name}\"")) || image["names"].to_string().contains(&format!("\"{name}\""))
+            image["names"].to_string().contains(&format!("/{name}\""))
+                || image["names"].to_string().contains(&format!("\"{name}\""))
         });
         image.unwrap_or_else(|| panic!("no {name} in {images:#}"))["size"].as_u64().expect("a size in bytes")
     }
@@ -48,7 +49,8 @@ mod as_root {
         let binary = image.entry("/hello").size;
         assert!(binary < 16 * 1024, "the binary has {binary} bytes");
         assert_eq!(size(&space, "hello:scratch"), binary);
-        let sizes = ["scratch", "busybox", "debian", "single"].map(|base| size(&space, &format!("hello:{base}")));
+        let sizes =
+            ["scratch", "busybox", "debian", "single"].map(|base| size(&space, &format!("hello:{base}")));
         assert!(sizes.is_sorted(), "{sizes:?}");
         assert!(sizes[3] > 200_000_000 && sizes[1] < 10_000_000, "{sizes:?}");
         readback::image(&space, "hello:single");
@@ -78,7 +80,13 @@ mod as_root {
         needs_root!();
         let space = TestSpace::with_example("copy-relative", &["golang", "busybox"]);
         let ran = space.build(&["-t", "wrong"]).ends(1);
-        ran.says(&["Dockerfile:6", "COPY --from=buildstage hello .", "^", "`/go/hello`", "COPY --from=buildstage /go/hello ."]);
+        ran.says(&[
+            "Dockerfile:6",
+            "COPY --from=buildstage hello .",
+            "^",
+            "`/go/hello`",
+            "COPY --from=buildstage /go/hello .",
+        ]);
         space.kiln(&["image", "inspect", "wrong"]).ends(1);
         let right = space.context().join("Dockerfile.right");
         space.build(&["-f", right.to_str().unwrap(), "-t", "right"]).ok();

@@ -51,7 +51,9 @@ mod as_root {
     fn a_step_that_ignores_being_asked_is_killed() {
         needs_root!();
         let space = TestSpace::with_bases(&["busybox"]);
-        space.dockerfile("FROM busybox\nRUN trap '' TERM INT HUP; echo at-work; while :; do sleep 86103; done\n");
+        space.dockerfile(
+            "FROM busybox\nRUN trap '' TERM INT HUP; echo at-work; while :; do sleep 86103; done\n",
+        );
         let mut child = space.command(&["build", "--progress", "plain", "context"]).spawn().unwrap();
         let stderr = wait_for_line(&mut child, "at-work");
         signal(&child, "INT");

@@ -27,7 +27,8 @@ pub(crate) fn not_run(module: &str, reason: &str) {
     // The harness captures the print macros only.
     let _ = std::io::stderr().write_all(line.as_bytes());
     if let Some(path) = std::env::var_os("KILN_TESTS_NOT_RUN") {
-        let mut file = OpenOptions::new().append(true).create(true).open(path).expect("the list of tests not run opens");
+        let mut file =
+            OpenOptions::new().append(true).create(true).open(path).expect("the list of tests not run opens");
         file.write_all(line.as_bytes()).expect("the list of tests not run is written");
     }
 }

@@ -46,12 +46,18 @@ impl Image {
 
     #[track_caller]
     pub(crate) fn entry(&self, path: &str) -> &Entry {
-        self.tree.get(path).unwrap_or_else(|| panic!("no `{path}` in {:?}", self.tree.keys().collect::<Vec<_>>()))
+        self.tree
+            .get(path)
+            .unwrap_or_else(|| panic!("no `{path}` in {:?}", self.tree.keys().collect::<Vec<_>>()))
     }
 
     /// Paths of everything that is no directory.
     pub(crate) fn files(&self) -> Vec<&str> {
-        self.tree.iter().filter(|(_, entry)| entry.kind != "directory").map(|(path, _)| path.as_str()).collect()
+        self.tree
+            .iter()
+            .filter(|(_, entry)| entry.kind != "directory")
+            .map(|(path, _)| path.as_str())
+            .collect()
     }
 }
 
@@ -84,14 +90,16 @@ pub(crate) fn oci_archive(space: &TestSpace, archive: &str) -> Image {
 /// Reads back the only image of an OCI layout.
 #[track_caller]
 pub(crate) fn oci_layout(layout: &Path) -> Image {
-    let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).expect("index.json is there"))
-        .expect("index.json is JSON");
+    let index: Value =
+        serde_json::from_slice(&fs::read(layout.join("index.json")).expect("index.json is there"))
+            .expect("index.json is JSON");
     let manifests = index["manifests"].as_array().expect("index.json lists manifests");
     assert_eq!(manifests.len(), 1, "{index}");
     let name = manifests[0]["annotations"]["org.opencontainers.image.ref.name"].as_str().unwrap_or_default();
     let layout = layout.display();
     let inspect = |flags: &str| {
-        serde_json::from_str(&shell(&format!("skopeo inspect {flags} 'oci:{layout}:{name}'"))).expect("skopeo prints JSON")
+        serde_json::from_str(&shell(&format!("skopeo inspect {flags} 'oci:{layout}:{name}'")))
+            .expect("skopeo prints JSON")
     };
     let (inspected, config) = (inspect(""), inspect("--config"));
     // umoci wants a tag; an unnamed image gets one in a copy, which has skopeo check every digest too.
@@ -160,7 +168,8 @@ pub(crate) fn listed(space: &TestSpace, name: &str) -> Tree {
             Some("block") => "block",
             _ => panic!("an entry without a known type: {file}"),
         };
-        let mode = u32::from_str_radix(&text(file, "mode"), 8).unwrap_or_else(|_| panic!("no octal mode in {file}"));
+        let mode =
+            u32::from_str_radix(&text(file, "mode"), 8).unwrap_or_else(|_| panic!("no octal mode in {file}"));
         Entry {
             kind,
             mode: if kind == "symlink" { 0 } else { mode },

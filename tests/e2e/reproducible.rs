@@ -11,10 +11,15 @@ mod as_root {
     fn twice(example: &str, bases: &[&str], args: &[&str]) {
         let archives = [1, 2].map(|time| {
             let space = TestSpace::with_example(example, bases);
-            shell(&format!("find '{}' -exec touch -h -d '200{time}-01-01' {{}} +", space.context().display()));
+            shell(&format!(
+                "find '{}' -exec touch -h -d '200{time}-01-01' {{}} +",
+                space.context().display()
+            ));
             for form in ["oci", "docker", "tar"] {
                 let output = format!("type={form},dest={form}.tar");
-                space.build(&[&["--reproducible", "-t", "example.org/it:1", "-o", &output], args].concat()).ok();
+                space
+                    .build(&[&["--reproducible", "-t", "example.org/it:1", "-o", &output], args].concat())
+                    .ok();
             }
             ["oci.tar", "docker.tar", "tar.tar"].map(|name| fs::read(space.path(name)).unwrap())
         });
@@ -73,7 +78,10 @@ mod as_root {
         shell(&format!("touch -d '@1000000000' '{}/file'", space.context().display()));
         let time = |space: &TestSpace, args: &[&str]| {
             space.build(&[&["-o", "type=tar,dest=it.tar"], args].concat()).ok();
-            shell(&format!("TZ=UTC tar --full-time -tvf '{}' | grep -o '2001-09-09\\|1970-01-01\\|2009-02-13'", space.path("it.tar").display()))
+            shell(&format!(
+                "TZ=UTC tar --full-time -tvf '{}' | grep -o '2001-09-09\\|1970-01-01\\|2009-02-13'",
+                space.path("it.tar").display()
+            ))
         };
         assert_eq!(time(&space, &[]).trim(), "2001-09-09");
         assert_eq!(time(&space, &["--reproducible"]).trim(), "1970-01-01");

@@ -12,7 +12,8 @@ mod as_root {
                           FROM scratch\nCOPY --from=made /id /\n";
 
     fn side_by_side(space: &TestSpace, commands: &[&[&str]]) -> Vec<Ran> {
-        let children: Vec<_> = commands.iter().map(|args| (space.command(args).spawn().unwrap(), args)).collect();
+        let children: Vec<_> =
+            commands.iter().map(|args| (space.command(args).spawn().unwrap(), args)).collect();
         children.into_iter().map(|(child, args)| finish(child, args.join(" ")).ok()).collect()
     }
 
@@ -67,8 +68,8 @@ mod as_root {
             (0..8).map(|n| vec!["build", "--build-arg", &arguments[n], "-t", &tags[n], "context"]).collect();
         let commands: Vec<&[&str]> = commands.iter().map(Vec::as_slice).collect();
         side_by_side(&space, &commands);
-        for n in 0..8 {
-            assert_eq!(space.kiln(&["run", &tags[n], "cat", "/n"]).ok().text(), format!("{n}\n"));
+        for (n, tag) in tags.iter().enumerate() {
+            assert_eq!(space.kiln(&["run", tag, "cat", "/n"]).ok().text(), format!("{n}\n"));
         }
     }
 }

@@ -41,7 +41,8 @@ pub(crate) struct Ran {
 impl TestSpace {
     /// A space whose kiln knows no registry but those it is told of in the test.
     pub(crate) fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("kiln-e2e-").tempdir().expect("a directory for the test");
+        let directory =
+            tempfile::Builder::new().prefix("kiln-e2e-").tempdir().expect("a directory for the test");
         let config = directory.path().join("kiln.toml");
         // Where nothing answers: a test must not depend on what the machine can reach.
         fs::write(&config, "[registry.\"docker.io\"]\nmirrors = [\"127.0.0.1:1\"]\n[registry.\"127.0.0.1:1\"]\nplain-http = true\n")
@@ -190,7 +191,8 @@ impl Ran {
 
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("standard output: {error}\n{self}"))
+        serde_json::from_slice(&self.stdout)
+            .unwrap_or_else(|error| panic!("standard output: {error}\n{self}"))
     }
 
     /// The steps that plain progress told of.
@@ -202,7 +204,11 @@ impl Ran {
 impl std::fmt::Display for Ran {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let stdout = String::from_utf8_lossy(&self.stdout[..self.stdout.len().min(4000)]);
-        write!(f, "$ {}\n{}--- standard output\n{stdout}--- status {}", self.command, self.stderr, self.status)
+        write!(
+            f,
+            "$ {}\n{}--- standard output\n{stdout}--- status {}",
+            self.command, self.stderr, self.status
+        )
     }
 }
 
@@ -235,8 +241,10 @@ pub(crate) fn finish(mut child: Child, command: String) -> Ran {
         command,
         status: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()),
         stdout: stdout.join().expect("the reader does not panic").expect("standard output is read"),
-        stderr: String::from_utf8_lossy(&stderr.join().expect("the reader does not panic").expect("standard error is read"))
-            .into_owned(),
+        stderr: String::from_utf8_lossy(
+            &stderr.join().expect("the reader does not panic").expect("standard error is read"),
+        )
+        .into_owned(),
         took,
     }
 }

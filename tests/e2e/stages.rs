@@ -44,6 +44,9 @@ mod as_root {
                     FROM first AS third\nCOPY --from=1 /b /b\nCOPY --from=FIRST /a /again\n";
         space.build_text(text, &["-t", "it"]).ok();
         let image = readback::image(&space, "it");
-        assert_eq!((image.read("/a"), image.read("/b"), image.read("/again")), ("a\n".into(), "b\n".into(), "a\n".into()));
+        assert_eq!(
+            (image.read("/a"), image.read("/b"), image.read("/again")),
+            ("a\n".into(), "b\n".into(), "a\n".into())
+        );
     }
 }

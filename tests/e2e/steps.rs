@@ -29,7 +29,9 @@ impl Steps {
     pub(crate) fn read(progress: &str) -> Self {
         let mut steps: BTreeMap<u32, Step> = BTreeMap::new();
         for line in progress.lines() {
-            let Some((number, text)) = line.strip_prefix('#').and_then(|line| line.split_once(' ')) else { continue };
+            let Some((number, text)) = line.strip_prefix('#').and_then(|line| line.split_once(' ')) else {
+                continue;
+            };
             let Ok(number) = number.parse() else { continue };
             let step = steps.entry(number).or_default();
             if step.name.is_empty() {
