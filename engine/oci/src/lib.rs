@@ -12,6 +12,10 @@ pub mod layer;
 
 pub use blob::{BlobPipe, BlobResult, Compress};
 pub use compression::{Compression, decompress, is_tar, sniff};
+pub use document::{
+    Annotations, Descriptor, DocumentError, History, ImageDocument, Index, Manifest, NewConfig, config_json,
+    media_type,
+};
 pub use layer::{
     ArchiveStats, LayerStats, LayerWriter, Limits, ReadLayerError, Times, WriteLayerError, read_archive,
     read_layer,

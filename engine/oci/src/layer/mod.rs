@@ -1,15 +1,19 @@
 //! Turns layer tars into entries and entries into layer tars, in the form of image-spec 1.1, layer.md.
 
+mod content;
+mod extended;
 pub(crate) mod header;
 mod pax;
 mod read;
+mod refuse;
 mod seen;
 mod sparse;
 #[cfg(test)]
 mod tests;
 mod write;
 
-pub use read::{ArchiveStats, LayerStats, Limits, ReadLayerError, read_archive, read_layer};
+pub use read::{ArchiveStats, LayerStats, read_archive, read_layer};
+pub use refuse::{Limits, ReadLayerError};
 pub use write::{LayerWriter, Times, WriteLayerError};
 
 /// What marks a removed path: a file of this prefix and the removed name.

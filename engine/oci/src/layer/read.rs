@@ -7,40 +7,13 @@ use kiln_core::seams::EntrySink;
 use kiln_core::tree::{Content, Entry, File, Kind, Place, Time, TreePath};
 use sha2::Digest as _;
 
+use super::content::{Failed, FileContent};
+use super::extended::Extended;
 use super::header::{self, BLOCK};
+use super::refuse::{Limits, ReadLayerError};
 use super::seen::{Linked, Misplaced, Seen};
 use super::sparse::{self, Piece};
-use super::{OPAQUE, WHITEOUT, WHITEOUT_META, is_overlay_xattr, pax};
-
-/// What a stream may ask for before it is refused.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    pub entries: u64,
-    /// Sum of the lengths of all names.
-    pub name_bytes: u64,
-    /// One name or link target.
-    pub path_bytes: usize,
-    /// One extended header: the attributes of one file.
-    pub header_bytes: u64,
-    /// Content of all files, holes included, and of the stream itself.
-    pub content_bytes: u64,
-}
-
-impl Limits {
-    pub const DEFAULT: Self = Self {
-        entries: 2_000_000,
-        name_bytes: 256 << 20,
-        path_bytes: 4096,
-        header_bytes: 1 << 20,
-        content_bytes: 4 << 40,
-    };
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
+use super::{OPAQUE, WHITEOUT, WHITEOUT_META, pax};
 
 /// What [`read_layer`] found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,39 +31,6 @@ pub struct ArchiveStats {
     pub entries: u64,
     /// Content of regular files.
     pub bytes: u64,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum ReadLayerError {
-    #[error("the tar stream could not be read")]
-    Read { source: io::Error },
-    #[error("the tar stream ends in the middle of {}", place(.entry))]
-    Truncated { entry: Option<String> },
-    #[error("this is no tar stream: byte {at} does not begin a valid header ({why})")]
-    Header { at: u64, why: &'static str },
-    #[error("entry `{path}` is broken: {why}")]
-    Broken { path: String, why: &'static str },
-    #[error("entry `{path}` leaves the root of the file system")]
-    LeavesRoot { path: String },
-    #[error("entry `{path}` is a hard link to `{target}`, which is no file that came before it")]
-    LinkTarget { path: String, target: String },
-    #[error("entry `{path}` lies under `{parent}`, which is no directory")]
-    UnderFile { path: String, parent: String },
-    #[error("entry `{path}` comes again and would replace what other entries need")]
-    Replaces { path: String },
-    #[error("entry `{path}` has the type `{kind}`, which is no file that can be unpacked")]
-    Type { path: String, kind: char },
-    #[error("{what} is more than {limit}, the limit for one archive (at entry `{path}`)")]
-    Limit { path: String, what: &'static str, limit: u64 },
-    #[error("could not take in entry `{path}`")]
-    Sink { path: String, source: io::Error },
-}
-
-fn place(entry: &Option<String>) -> String {
-    match entry {
-        Some(entry) => format!("entry `{entry}`"),
-        None => "a header".to_owned(),
-    }
 }
 
 /// Reads a layer: an uncompressed tar stream in OCI form, where `.wh.<name>` removes a path of lower layers and
@@ -150,56 +90,6 @@ impl<R: Read> Read for Hashing<R> {
             hasher.update(&buffer[..count]);
         }
         Ok(count)
-    }
-}
-
-/// Metadata that precedes an entry in blocks of its own.
-#[derive(Default)]
-struct Extended {
-    path: Option<Vec<u8>>,
-    link: Option<Vec<u8>>,
-    size: Option<u64>,
-    uid: Option<u64>,
-    gid: Option<u64>,
-    mtime: Option<Time>,
-    major: Option<u64>,
-    minor: Option<u64>,
-    xattrs: Vec<(Box<[u8]>, Box<[u8]>)>,
-    sparse: sparse::Records,
-}
-
-impl Extended {
-    fn add(&mut self, key: &[u8], value: &[u8]) -> Result<(), &'static str> {
-        let number = || pax::decimal(value).ok_or("a number in its extended header is none");
-        // An empty value takes a record back (POSIX), but an attribute may well be empty.
-        let given = !value.is_empty();
-        match key {
-            b"path" => self.path = given.then(|| value.to_vec()),
-            b"linkpath" => self.link = given.then(|| value.to_vec()),
-            b"size" => self.size = given.then(number).transpose()?,
-            b"uid" => self.uid = given.then(number).transpose()?,
-            b"gid" => self.gid = given.then(number).transpose()?,
-            b"SCHILY.devmajor" => self.major = given.then(number).transpose()?,
-            b"SCHILY.devminor" => self.minor = given.then(number).transpose()?,
-            b"mtime" => {
-                let time = || pax::time(value).ok_or("its modification time is none");
-                self.mtime = given.then(time).transpose()?;
-            }
-            _ => {
-                if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    if name.is_empty() || name.contains(&0) {
-                        return Err("the name of an attribute is empty or has a zero byte in it");
-                    }
-                    if !is_overlay_xattr(name) {
-                        self.xattrs.retain(|(known, _)| **known != *name);
-                        self.xattrs.push((name.into(), value.into()));
-                    }
-                } else if let Some(key) = key.strip_prefix(b"GNU.sparse.") {
-                    self.sparse.add(key, value)?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -680,10 +570,9 @@ impl<'a, R: Read> Reader<'a, R> {
             return Err(self.limit("the content of all files", self.limits.content_bytes));
         }
         let name = path.display();
-        let mut content =
-            FileContent { stream: &mut self.stream, pieces, at: 0, size, taken: 0, failed: None };
+        let mut content = FileContent::new(&mut self.stream, pieces, size);
         let told = self.sink.entry(path, entry, &mut content);
-        let FileContent { taken, failed, .. } = content;
+        let (taken, failed) = content.finish();
         self.position += taken;
         match (failed, told) {
             (Some(Failed::Truncated), _) => return Err(self.truncated()),
@@ -699,63 +588,4 @@ impl<'a, R: Read> Reader<'a, R> {
 
 fn padding(size: u64) -> u64 {
     size.next_multiple_of(BLOCK as u64) - size
-}
-
-enum Failed {
-    Truncated,
-    Read(io::Error),
-}
-
-/// The bytes of one file, with zeros where it has holes.
-struct FileContent<'a, R> {
-    stream: &'a mut R,
-    pieces: &'a [Piece],
-    at: u64,
-    size: u64,
-    /// Bytes read from the stream.
-    taken: u64,
-    /// Why the stream failed, which the sink sees only as an I/O error among its own.
-    failed: Option<Failed>,
-}
-
-impl<R: Read> Read for FileContent<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let [piece, rest @ ..] = self.pieces
-            && self.at >= piece.offset + piece.length
-        {
-            self.pieces = rest;
-        }
-        let (is_hole, end) = match self.pieces {
-            [piece, ..] if self.at < piece.offset => (true, piece.offset),
-            [piece, ..] => (false, piece.offset + piece.length),
-            [] => (true, self.size),
-        };
-        let count = usize::try_from(end - self.at).map_or(buffer.len(), |left| left.min(buffer.len()));
-        if count == 0 {
-            return Ok(0);
-        }
-        let buffer = &mut buffer[..count];
-        if is_hole {
-            buffer.fill(0);
-            self.at += count as u64;
-            return Ok(count);
-        }
-        match self.stream.read(buffer) {
-            Ok(0) => {
-                self.failed = Some(Failed::Truncated);
-                Err(io::ErrorKind::UnexpectedEof.into())
-            }
-            Ok(count) => {
-                self.at += count as u64;
-                self.taken += count as u64;
-                Ok(count)
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(error),
-            Err(error) => {
-                let copy = io::Error::new(error.kind(), error.to_string());
-                self.failed = Some(Failed::Read(error));
-                Err(copy)
-            }
-        }
-    }
 }
