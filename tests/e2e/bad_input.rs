@@ -125,7 +125,6 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
         &["build", "--no-such-option", "context"],
         &["build", "-t", "UPPER/case", "context"],
         &["build", "--build-arg", "=x", "context"],
-        &["build", "--label", "novalue", "context"],
         &["build", "--platform", "not/a/real/platform", "context"],
         &["build", "--progress", "loud", "context"],
         &["build", "--network", "everything", "context"],

@@ -8,13 +8,11 @@ mod as_root {
     use crate::readback;
     use crate::space::{TestSpace, shell};
 
-    /// Size of an image's files, as `kiln image ls` tells it exactly.
+    /// Size of the files of `docker.io/library/NAME`, exactly.
     fn size(space: &TestSpace, name: &str) -> u64 {
         let images = space.kiln(&["image", "ls", "--format", "json"]).ok().json();
-        let image = images.as_array().unwrap().iter().find(|image| {
-            image["names"].to_string().contains(&format!("/{name}\""))
-                || image["names"].to_string().contains(&format!("\"{name}\""))
-        });
+        let name = format!("docker.io/library/{name}");
+        let image = images.as_array().unwrap().iter().find(|image| image["name"] == name.as_str());
         image.unwrap_or_else(|| panic!("no {name} in {images:#}"))["size"].as_u64().expect("a size in bytes")
     }
 

@@ -24,9 +24,8 @@ mod as_root {
 
     fn names(space: &TestSpace) -> Vec<String> {
         let images = space.kiln(&["image", "ls", "--format", "json"]).ok().json();
-        let names =
-            images.as_array().unwrap().iter().flat_map(|image| image["names"].as_array().unwrap().clone());
-        let mut names: Vec<String> = names.map(|name| name.as_str().unwrap().to_owned()).collect();
+        let name = |image: &Value| image["name"].as_str().expect("a name").to_owned();
+        let mut names: Vec<String> = images.as_array().expect("a list").iter().map(name).collect();
         names.sort();
         names
     }

@@ -178,6 +178,6 @@ mod as_root {
         fs::write(space.path("file"), "").unwrap();
         space.build(&["-o", "type=oci,dest=file/below/it.tar"]).ends(3).says(&["file/below"]);
         space.build(&["-o", "type=nonsense,dest=x"]).ends(2).says(&["nonsense"]);
-        space.build(&["-o", "type=oci"]).ends(2).says(&["dest"]);
+        space.build(&["-o", "type=local"]).ends(2).says(&["dest"]);
     }
 }
