@@ -10,15 +10,13 @@ pub enum Stream {
     Stderr,
 }
 
-/// How a vertex ended. Every vertex that ran, hit or was skipped is reported by exactly one [`Event::Finished`].
+/// How a vertex ended. Every vertex that a target reaches is reported by exactly one [`Event::Finished`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// It ran (or was evaluated).
     Done,
-    /// Found in the cache.
+    /// Found in the cache, or below something that was.
     Cached,
-    /// Nothing above needed it.
-    Skipped,
     Failed,
     Cancelled,
 }

@@ -67,6 +67,13 @@ impl Ignore {
         Ok(ignore)
     }
 
+    /// Of one pattern, in which a leading `!` is no negation.
+    pub fn of_pattern(pattern: &[u8]) -> Result<Self, PatternError> {
+        let mut ignore = Self::default();
+        ignore.push(pattern, false)?;
+        Ok(ignore)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
@@ -103,8 +110,11 @@ impl Ignore {
                 false => Ok(()),
             };
         }
-        let pattern = clean(pattern);
-        let pattern = PathPattern::parse(&pattern).map_err(|why: PatternError| error(why.to_string()))?;
+        self.push(pattern, negated).map_err(|why| error(why.to_string()))
+    }
+
+    fn push(&mut self, pattern: &[u8], negated: bool) -> Result<(), PatternError> {
+        let pattern = PathPattern::parse(&clean(pattern))?;
         self.class(&pattern, negated);
         self.rules.push(Rule { negated, pattern });
         Ok(())

@@ -9,15 +9,18 @@ pub mod config;
 pub mod diagnostic;
 pub mod digest;
 pub mod event;
+pub mod fileop;
 pub mod graph;
 pub mod ignore;
 pub mod merged;
+pub mod mode;
 pub mod pattern;
 pub mod plan;
 pub mod platform;
 pub mod reference;
 pub mod seams;
 pub mod tree;
+pub mod users;
 
 pub use cancel::Cancel;
 pub use config::{Healthcheck, ImageConfig};

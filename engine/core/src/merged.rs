@@ -11,6 +11,7 @@ mod resolve;
 mod walk;
 
 pub use resolve::{Follow, MAX_LINKS, ResolveError, Resolved};
+pub(crate) use resolve::{Look, Way, follow};
 pub use walk::{Below, Walk};
 
 /// A stack of trees, base first. Whiteouts, opaque directories and replaced kinds of the upper ones hide what lies
@@ -235,6 +236,17 @@ impl<'a> Spot<'a> {
 
     pub(crate) fn walk(&self) -> Walk<'a> {
         Walk::below(self.merged, Some(self))
+    }
+
+    /// The names of its children, sorted.
+    pub(crate) fn names(&self) -> Vec<Vec<u8>> {
+        let mut walk = self.walk();
+        let mut names = Vec::new();
+        while let Some((path, _)) = walk.next() {
+            walk.skip_below();
+            names.push(path.name().to_vec());
+        }
+        names
     }
 }
 
