@@ -1,0 +1,94 @@
+//! Real steps in real namespaces, over a root made of one busybox.
+//!
+//! A `main` of its own instead of the usual test harness: the helper is this executable, started again, and must be
+//! recognised before anything else happens. Arguments filter by name. What cannot run here is counted and said.
+
+mod confinement;
+mod lifetime;
+mod mounts;
+mod process;
+mod rootless;
+mod space;
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use kiln_sandbox::Identity;
+
+pub(crate) type Test = (&'static str, fn());
+
+fn main() -> ExitCode {
+    kiln_sandbox::enter_if_helper();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    // Roles this executable plays for its own tests.
+    match arguments.first().map(String::as_str) {
+        Some(lifetime::ROLE) => return lifetime::run_a_long_step(&arguments[1]),
+        Some(rootless::ROLE) => return rootless::run_everything_inside(),
+        Some("measure") => return space::measure(),
+        _ => {}
+    }
+    // Options of cargo's own harness mean nothing here.
+    arguments.retain(|argument| !argument.starts_with("--"));
+    let suites = [
+        process::TESTS,
+        confinement::TESTS,
+        mounts::TESTS,
+        lifetime::TESTS,
+        rootless::TESTS,
+    ];
+    let tests: Vec<Test> = suites.concat();
+    if let Err(reason) = may_run() {
+        println!("{} tests cannot run here: {reason}", tests.len());
+        return ExitCode::SUCCESS;
+    }
+    run(&tests, &arguments)
+}
+
+/// Tests that need root run in a user namespace where there is no root.
+fn may_run() -> Result<(), String> {
+    if space::busybox().is_none() {
+        return Err("no statically linked busybox is installed".to_owned());
+    }
+    match kiln_sandbox::enter_user_namespace() {
+        Ok(Identity::Privileged) => Ok(()),
+        Ok(identity) => {
+            println!("running in a user namespace: {identity:?}");
+            Ok(())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn run(tests: &[Test], filters: &[String]) -> ExitCode {
+    let mut failed = Vec::new();
+    let mut count = 0;
+    for (name, test) in tests {
+        if !filters.is_empty() && !filters.iter().any(|filter| name.contains(&**filter)) {
+            continue;
+        }
+        count += 1;
+        let start = Instant::now();
+        let passed = catch_unwind(test).is_ok();
+        let word = if passed { "ok" } else { "FAILED" };
+        println!("test {name} ... {word} ({} ms)", start.elapsed().as_millis());
+        if !passed {
+            failed.push(*name);
+        }
+    }
+    println!("{} of {count} tests passed", count - failed.len());
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        println!("failed: {}", failed.join(", "));
+        ExitCode::FAILURE
+    }
+}
+
+/// Lists functions as tests, under their own names.
+#[macro_export]
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub(crate) const TESTS: &[$crate::Test] = &[$((stringify!($name), $name)),*];
+    };
+}
