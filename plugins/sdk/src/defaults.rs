@@ -1,5 +1,8 @@
 //! Empty values of the records that have many members, for `..Default::default()`.
 
+// The types are generated, so there is no place for a derive.
+#![allow(clippy::derivable_impls)]
+
 use crate::wit::graph::{CopyAction, ExecOp, Graph, Output};
 use crate::wit::instruction_types::Outcome;
 use crate::wit::types::{Healthcheck, ImageConfig, Platform};
@@ -48,12 +51,7 @@ impl Default for Healthcheck {
 /// Linux on x86-64.
 impl Default for Platform {
     fn default() -> Self {
-        Self {
-            os: "linux".into(),
-            arch: "amd64".into(),
-            variant: String::new(),
-            os_version: String::new(),
-        }
+        Self { os: "linux".into(), arch: "amd64".into(), variant: String::new(), os_version: String::new() }
     }
 }
 

@@ -37,10 +37,7 @@ impl Diagnostic {
 
     /// Another place that matters, and why.
     pub fn label(mut self, place: &Span, text: impl Into<String>) -> Self {
-        self.related.push(Label {
-            at: place.clone(),
-            text: text.into(),
-        });
+        self.related.push(Label { at: place.clone(), text: text.into() });
         self
     }
 
@@ -56,10 +53,7 @@ impl Diagnostic {
 
     /// An edit that would put it right.
     pub fn fix(mut self, place: &Span, replacement: impl Into<String>) -> Self {
-        self.fixes.push(TextEdit {
-            at: place.clone(),
-            replacement: replacement.into(),
-        });
+        self.fixes.push(TextEdit { at: place.clone(), replacement: replacement.into() });
         self
     }
 
@@ -71,11 +65,7 @@ impl Diagnostic {
 impl Span {
     /// From one column of a line up to, not including, another; both count from 1.
     pub fn on_line(file: &str, line: u32, from: u32, to: u32) -> Self {
-        Self {
-            file: file.into(),
-            start: Position { line, column: from },
-            end: Position { line, column: to },
-        }
+        Self { file: file.into(), start: Position { line, column: from }, end: Position { line, column: to } }
     }
 }
 
@@ -86,12 +76,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let limit = (word.len() / 3).max(1);
     candidates
         .into_iter()
-        .map(|candidate| {
-            (
-                distance(&word, &candidate.to_lowercase().chars().collect::<Vec<_>>()),
-                candidate,
-            )
-        })
+        .map(|candidate| (distance(&word, &candidate.to_lowercase().chars().collect::<Vec<_>>()), candidate))
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -38,31 +38,25 @@ impl GraphBuilder {
     pub fn push_at(&mut self, kind: OpKind, spans: Vec<Span>) -> Output {
         let op = self.ops.len() as u32;
         let name = self.name.clone();
-        self.ops.push(Op {
-            kind,
-            platform: None,
-            name,
-            group: String::new(),
-            no_cache: false,
-            spans,
-        });
+        self.ops.push(Op { kind, platform: None, name, group: String::new(), no_cache: false, spans });
         Output { op, slot: 0 }
     }
 
     fn hole(&mut self, hole: Hole, spans: Option<Vec<Span>>) -> Output {
-        let found = self
-            .ops
-            .iter()
-            .position(|op| matches!(&op.kind, OpKind::Hole(it) if *it == hole));
+        let found = self.ops.iter().position(|op| matches!(&op.kind, OpKind::Hole(it) if *it == hole));
         match found {
-            Some(op) => Output {
-                op: op as u32,
-                slot: 0,
-            },
+            Some(op) => Output { op: op as u32, slot: 0 },
             None => {
                 let spans = spans.unwrap_or_else(|| self.spans.clone());
                 self.push_at(OpKind::Hole(hole), spans)
             }
+        }
+    }
+
+    /// Gives one op a name of its own for progress output.
+    pub fn rename(&mut self, output: Output, name: impl Into<String>) {
+        if let Some(op) = self.ops.get_mut(output.op as usize) {
+            op.name = name.into();
         }
     }
 
@@ -78,13 +72,7 @@ impl GraphBuilder {
 
     /// A stage, named context or image; `at` is where an unknown name is reported.
     pub fn named(&mut self, name: &str, by_number: bool, at: &Span) -> Output {
-        self.hole(
-            Hole::Named(NamedHole {
-                name: name.into(),
-                by_number,
-            }),
-            Some(vec![at.clone()]),
-        )
+        self.hole(Hole::Named(NamedHole { name: name.into(), by_number }), Some(vec![at.clone()]))
     }
 
     pub fn scratch(&mut self) -> Output {
@@ -93,49 +81,26 @@ impl GraphBuilder {
 
     /// An image by reference, `name[:tag][@digest]`.
     pub fn image(&mut self, reference: impl Into<String>) -> Output {
-        self.push(OpKind::Image(ImageSource {
-            reference: reference.into(),
-            pinned: None,
-        }))
+        self.push(OpKind::Image(ImageSource { reference: reference.into(), pinned: None }))
     }
 
     /// One file from an URL, `checksum` as `sha256:<hex>`.
     pub fn http(&mut self, url: impl Into<String>, checksum: Option<String>) -> Output {
-        self.push(OpKind::Http(HttpSource {
-            url: url.into(),
-            checksum,
-            filename: String::new(),
-        }))
+        self.push(OpKind::Http(HttpSource { url: url.into(), checksum, filename: String::new() }))
     }
 
     /// A command that runs on `base` and may change it. Mounts of `exec` come after the one at `/`, so its slot 0 is
     /// the changed filesystem, and slot N the mount N - 1 of `exec.mounts` as given here.
     pub fn exec(&mut self, base: Output, mut exec: ExecOp) -> Output {
-        let root = BindMount {
-            input: Some(base),
-            selector: String::new(),
-        };
-        exec.mounts.insert(
-            0,
-            Mount {
-                target: "/".into(),
-                readonly: false,
-                kind: MountKind::Bind(root),
-            },
-        );
+        let root = BindMount { input: Some(base), selector: String::new() };
+        exec.mounts.insert(0, Mount { target: "/".into(), readonly: false, kind: MountKind::Bind(root) });
         self.push(OpKind::Exec(exec))
     }
 
     /// `argv` on `base`, with `PATH` and everything else as the host has it by default.
     pub fn run<I: IntoIterator<Item = S>, S: Into<String>>(&mut self, base: Output, argv: I) -> Output {
         let args = argv.into_iter().map(Into::into).collect();
-        self.exec(
-            base,
-            ExecOp {
-                args,
-                ..ExecOp::default()
-            },
-        )
+        self.exec(base, ExecOp { args, ..ExecOp::default() })
     }
 
     /// File actions in order, as one layer; without a base on an empty filesystem.
@@ -154,12 +119,7 @@ impl GraphBuilder {
         path: impl Into<String>,
         owner: Option<Owner>,
     ) -> Output {
-        let action = MakeDirAction {
-            path: path.into(),
-            mode: 0o755,
-            parents: true,
-            owner,
-        };
+        let action = MakeDirAction { path: path.into(), mode: 0o755, parents: true, owner };
         self.file(base, vec![FileAction::MakeDir(action)])
     }
 
@@ -171,12 +131,7 @@ impl GraphBuilder {
         data: Vec<u8>,
         mode: u32,
     ) -> Output {
-        let action = MakeFileAction {
-            path: path.into(),
-            data,
-            mode,
-            owner: None,
-        };
+        let action = MakeFileAction { path: path.into(), data, mode, owner: None };
         self.file(base, vec![FileAction::MakeFile(action)])
     }
 
