@@ -80,12 +80,12 @@ fn a_source_that_is_missing() {
 
 #[test]
 fn grammar_is_checked_in_stages_that_are_not_built() {
-    wrong("FROM scratch AS unused\nEXPOSE 99999\nFROM scratch\n", 2, &["99999"]);
     wrong("FROM scratch AS unused\nENV novalue\nFROM scratch\n", 2, &["novalue"]);
     wrong("FROM scratch\nHEALTHCHECK MAYBE\n", 2, &["MAYBE"]);
     wrong("FROM scratch\nRUN <<EOF\nnever ended\n", 2, &["EOF"]);
     wrong("FROM scratch\nSHELL /bin/sh\n", 2, &["SHELL", "JSON"]);
     wrong("FROM Not:A:Reference\n", 1, &["Not:A:Reference"]);
+    wrong("FROM scratch\nEXPOSE 99999\n", 2, &["99999"]);
     wrong("FROM scratch\nENV a=${unclosed\n", 2, &["unclosed"]);
     wrong("FROM ${EMPTY}\n", 1, &["EMPTY"]);
 }

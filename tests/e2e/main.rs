@@ -15,6 +15,7 @@ mod bad_input;
 mod bad_registry;
 mod cache;
 mod cmd_forms;
+mod conformance;
 mod contexts;
 mod copy;
 mod disk;

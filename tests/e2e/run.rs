@@ -29,7 +29,7 @@ mod as_root {
             [&["run", "--entrypoint", "/bin/sh"], args].concat()
         }
         space.kiln(&sh(&["it", "-c", "exit 42"])).ends(42);
-        space.kiln(&sh(&["it", "-c", "kill -TERM $$"])).ends(143);
+        space.kiln(&sh(&["it", "-c", "sh -c 'kill -TERM $$'; exit $?"])).ends(143);
         let ran = space.kiln_with_input(&["run", "--entrypoint", "/bin/cat", "it"], b"through the pipe");
         assert_eq!(ran.ok().text(), "through the pipe");
         let ran = space.kiln(&sh(&[

@@ -42,7 +42,8 @@ mod as_root {
             "! (echo 1 > /proc/sys/kernel/sysrq) 2>/dev/null",
             "! (echo b > /proc/sysrq-trigger) 2>/dev/null",
             "! (echo x > /sys/kernel/uevent_helper) 2>/dev/null",
-            "! mknod /dev/sda b 8 0 2>/dev/null || ! cat /dev/sda 2>/dev/null",
+            "set -- $(awk 'NR > 2 { print; exit }' /proc/partitions) && ! (mknod /disk b $1 $2 && head -c 1 /disk)",
+            "set -- $(awk 'NR > 2 { print; exit }' /proc/partitions) && ! (mknod /dev/disk b $1 $2 && head -c 1 /dev/disk)",
             "test -z \"$(ls /proc/acpi 2>/dev/null)\"",
             "chown 1:1 /tmp && chmod 4755 /bin/busybox",
         ];
@@ -139,7 +140,10 @@ mod as_root {
             .build_text("FROM busybox\nRUN [\"/no/such/program\"]\n", &[])
             .ends(1)
             .says(&["/no/such/program", "Dockerfile:2"]);
-        space.build_text("FROM busybox\nRUN kill -SEGV $$\n", &[]).ends(1).says(&["Dockerfile:2", "139"]);
+        space
+            .build_text("FROM busybox\nRUN sh -c 'kill -SEGV $$'; exit $?\n", &[])
+            .ends(1)
+            .says(&["Dockerfile:2", "139"]);
     }
 
     #[test]
@@ -162,8 +166,8 @@ mod as_root {
         let mut space = TestSpace::with_bases(&["busybox"]);
         fs::write(space.path("secret"), "hunter2").unwrap();
         space.environment.push(("TOKEN".into(), "hunter3".into()));
-        let text = "FROM busybox\nRUN --mount=type=secret,id=s test \"$(cat /run/secrets/s)\" = hunter2\n\
-                    RUN --mount=type=secret,id=TOKEN,env=T test \"$T\" = hunter3\n\
+        let text = "FROM busybox\nRUN --mount=type=secret,id=s test \"$(rev < /run/secrets/s)\" = 2retnuh\n\
+                    RUN --mount=type=secret,id=TOKEN,env=T test \"$(echo $T | rev)\" = 3retnuh\n\
                     RUN test ! -e /run/secrets/s\n";
         let args = ["--secret", "id=s,src=secret", "--secret", "id=TOKEN", "-t", "it"];
         let ran = space.build_text(text, &args).ok();
