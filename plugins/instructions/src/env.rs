@@ -51,7 +51,7 @@ fn is_secret(key: &str) -> bool {
         "token",
     ];
     const HARMLESS: [&str; 3] = ["public", "file", "version"];
-    let key = key.to_lowercase();
+    let key = key.to_ascii_lowercase();
     let has = |words: &[&str]| key.split('_').any(|word| words.contains(&word));
     has(&SECRET) && !has(&HARMLESS)
 }

@@ -56,7 +56,7 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
             let help = "write the container's port; the host's is chosen when the container is run";
             findings.push(check("ExposeInvalidFormat", message).at(&word.at).help(help));
         }
-        let protocol = spec.protocol.to_lowercase();
+        let protocol = spec.protocol.to_ascii_lowercase();
         if protocol != spec.protocol {
             let message = format!("the protocol in `{}` should be in lower case", word.value);
             findings

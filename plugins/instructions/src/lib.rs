@@ -69,7 +69,7 @@ pub struct Instructions;
 impl Plugin for Instructions {
     fn describe() -> PluginInfo {
         PluginInfo {
-            name: "dockerfile".into(),
+            name: "instructions".into(),
             version: env!("CARGO_PKG_VERSION").into(),
             summary: "the instructions of a Dockerfile".into(),
             homepage: String::new(),

@@ -106,7 +106,7 @@ fn refuse_variable(field: &Argument, findings: &mut Findings) -> bool {
 /// The key of a field in lower case; a field without `=` is nothing but key.
 fn key(field: &Argument) -> String {
     let key = if field.key.is_empty() { &field.value } else { &field.key };
-    key.to_lowercase()
+    key.to_ascii_lowercase()
 }
 
 impl<'a> Request<'a> {
@@ -445,7 +445,7 @@ fn size_kib(text: &str) -> Option<u32> {
     }
     let scale = 10u128.pow(fraction.len() as u32);
     let number = whole.parse::<u128>().ok()? * scale + fraction.parse::<u128>().ok()?;
-    let bytes = (number << shift).div_ceil(scale);
+    let bytes = number.checked_mul(1 << shift)?.div_ceil(scale);
     u32::try_from(bytes.div_ceil(1024)).ok()
 }
 

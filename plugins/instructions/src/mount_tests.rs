@@ -115,7 +115,9 @@ fn a_tmpfs_may_have_a_size() {
         let Mount { readonly: false, kind: MountKind::Tmpfs(size), .. } = mount(&applied) else { panic!() };
         assert_eq!(*size, kib);
     }
-    for size in ["", "m", "-1", "1x", "1.", "1..2g", "9999999p", "1e3"] {
+    for size in
+        ["", "m", "-1", "1x", "1.", "1..2g", "9999999p", "1e3", "999999999999999999.999999999999999999p"]
+    {
         assert_eq!(size_kib(size), None, "{size}");
     }
 }

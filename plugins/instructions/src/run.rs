@@ -213,7 +213,7 @@ fn device(flag: &FlagValue, findings: &mut Findings) -> Option<Device> {
     for field in &flag.values {
         let written = unquoted(&field.original);
         let (key, value) = written.split_once('=').map_or((written, None), |(key, value)| (key, Some(value)));
-        match (key.to_lowercase().as_str(), value) {
+        match (key.to_ascii_lowercase().as_str(), value) {
             ("required", None) => device.required = true,
             ("required", Some(value)) if boolean(value).is_some() => {
                 device.required = boolean(value) == Some(true)

@@ -41,7 +41,7 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
     if !is_signal(&signal.value) {
         let message = format!("`{}` is not a signal", signal.value);
         let mut error = Diagnostic::error("invalid-signal", message).at(&signal.at);
-        let word = signal.value.to_uppercase();
+        let word = signal.value.to_ascii_uppercase();
         let near = nearest(word.strip_prefix("SIG").unwrap_or(&word), NAMES);
         error = match near {
             Some(near) => error.help(format!("write `STOPSIGNAL SIG{near}`")),
@@ -59,7 +59,7 @@ fn is_signal(text: &str) -> bool {
     if let Ok(number) = text.parse::<i32>() {
         return number != 0;
     }
-    let word = text.to_uppercase();
+    let word = text.to_ascii_uppercase();
     let name = word.strip_prefix("SIG").unwrap_or(&word);
     let offset = |prefix: &str, highest: u32| {
         let digits = name.strip_prefix(prefix)?;

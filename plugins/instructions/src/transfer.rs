@@ -17,21 +17,19 @@ pub(crate) fn validate(statement: &Statement, findings: &mut Findings) {
     for heredoc in sources.iter().filter_map(|source| body(statement, source)) {
         judge_name(heredoc, &statement.at, findings);
     }
-    let target = target.original.as_str();
-    comment_in_words(
-        statement,
-        |words| match words {
-            [_] => format!("`{target}` is read as the destination"),
-            [before @ .., _] => {
-                let sources = listed(before.iter().map(|word| word.original.as_str()));
-                let role = if before.len() == 1 { "a source" } else { "sources" };
-                format!("{sources} is read as {role} and `{target}` as the destination")
-                    .replace("is read as sources", "are read as sources")
-            }
-            [] => String::new(),
-        },
-        findings,
-    );
+    comment_in_words(statement, |words| read_as(words, &target.original), findings);
+}
+
+/// What words, the last of them the destination, are taken for.
+fn read_as(words: &[Argument], target: &str) -> String {
+    let sources = &words[..words.len().saturating_sub(1)];
+    let role = match sources.len() {
+        0 => return format!("`{target}` is read as the destination"),
+        1 => "is read as a source",
+        _ => "are read as sources",
+    };
+    let sources = listed(sources.iter().map(|word| word.original.as_str()));
+    format!("{sources} {role} and `{target}` as the destination")
 }
 
 /// Sources and destination. None together with an error.

@@ -69,14 +69,16 @@ impl Span {
     }
 }
 
-/// The candidate that `word` was probably meant to be, letter case aside: at most a third of its letters, and one in
+/// The candidate that `word` was probably meant to be, case of ASCII letters aside: at most a third of its letters, and one in
 /// any case, differ. None when nothing comes near.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let word: Vec<char> = word.to_lowercase().chars().collect();
+    let letters =
+        |word: &str| -> Vec<char> { word.chars().map(|letter| letter.to_ascii_lowercase()).collect() };
+    let word = letters(word);
     let limit = (word.len() / 3).max(1);
     candidates
         .into_iter()
-        .map(|candidate| (distance(&word, &candidate.to_lowercase().chars().collect::<Vec<_>>()), candidate))
+        .map(|candidate| (distance(&word, &letters(candidate)), candidate))
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -149,3 +149,43 @@ impl GraphBuilder {
         Graph { ops: self.ops }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_op_reads_only_what_was_made_before_it() {
+        let mut graph = GraphBuilder::new();
+        let base = graph.base();
+        let tools = graph.image("busybox:1.36");
+        let mount = Mount {
+            target: "/tools".into(),
+            readonly: true,
+            kind: MountKind::Bind(BindMount { input: Some(tools), selector: "/bin".into() }),
+        };
+        let built = graph.exec(
+            base,
+            ExecOp { args: vec!["/tools/true".into()], mounts: vec![mount], ..ExecOp::default() },
+        );
+        let copied = graph.copy(None, CopyAction::new(built, vec!["/out".into()], "/"));
+        let root = graph.merge(vec![base, copied]);
+        assert_eq!((root.op, root.slot), (4, 0));
+        let ops = graph.finish().ops;
+        let OpKind::Exec(exec) = &ops[2].kind else { panic!("{:?}", ops[2]) };
+        let targets: Vec<&str> = exec.mounts.iter().map(|mount| mount.target.as_str()).collect();
+        assert_eq!(targets, ["/", "/tools"], "the filesystem comes first");
+    }
+
+    #[test]
+    fn a_hole_is_made_once() {
+        let place = Span::on_line("Dockerfile", 3, 8, 15);
+        let mut graph = GraphBuilder::new().at(&Span::on_line("Dockerfile", 3, 1, 20), "RUN make");
+        assert_eq!(graph.context(), graph.context());
+        assert_eq!(graph.named("a", false, &place), graph.named("a", false, &place));
+        assert_ne!(graph.named("0", false, &place), graph.named("0", true, &place));
+        let ops = graph.finish().ops;
+        assert_eq!(ops.len(), 4);
+        assert_eq!((ops[1].spans.as_slice(), ops[1].name.as_str()), ([place].as_slice(), "RUN make"));
+    }
+}

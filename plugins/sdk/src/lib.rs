@@ -4,6 +4,65 @@
 //! or a sibling of that macro. Built with `--target wasm32-unknown-unknown` and the linker `wasm-component-ld`, the
 //! crate is a component whose imports are the host functions it calls. Built natively, the same crate is a library
 //! whose tests call the traits; host functions are not there then, so keep them at the rim.
+//!
+//! ```
+//! use kiln_sdk::GraphBuilder;
+//! use kiln_sdk::plugin::{Instruction, Plugin};
+//! use kiln_sdk::wit::describe::PluginInfo;
+//! use kiln_sdk::wit::diagnostics::Diagnostic;
+//! use kiln_sdk::wit::instruction_types::{
+//!     ArgumentForm, Descriptor, HeredocForm, InstructionError, Invocation, Outcome, Split, Statement,
+//! };
+//!
+//! /// `TOUCH PATH…`: empty files.
+//! struct Touch;
+//!
+//! impl Plugin for Touch {
+//!     fn describe() -> PluginInfo {
+//!         PluginInfo {
+//!             name: "touch".into(),
+//!             version: env!("CARGO_PKG_VERSION").into(),
+//!             summary: "makes empty files".into(),
+//!             homepage: String::new(),
+//!             license: "Apache-2.0".into(),
+//!             options: vec![],
+//!             rules: vec![],
+//!             examples: vec![],
+//!         }
+//!     }
+//! }
+//!
+//! impl Instruction for Touch {
+//!     fn instructions() -> Vec<Descriptor> {
+//!         vec![Descriptor {
+//!             keyword: "TOUCH".into(),
+//!             summary: "makes empty files".into(),
+//!             usage: "TOUCH PATH…".into(),
+//!             form: ArgumentForm { split: Split::Blanks, json: true, expand: true },
+//!             heredocs: HeredocForm::Refused,
+//!             flag_specs: vec![],
+//!             traits: vec![],
+//!         }]
+//!     }
+//!
+//!     fn validate(statements: Vec<Statement>) -> Vec<Diagnostic> {
+//!         let empty = statements.iter().filter(|statement| statement.arguments.is_empty());
+//!         empty.map(|statement| Diagnostic::error("no-path", "TOUCH needs a path").at(&statement.at)).collect()
+//!     }
+//!
+//!     fn apply(invocation: Invocation) -> Result<Outcome, InstructionError> {
+//!         let Invocation { statement, stage, .. } = invocation;
+//!         let mut graph = GraphBuilder::new().at(&statement.at, statement.original.as_str());
+//!         let mut root = stage.has_base.then(|| graph.base());
+//!         for path in &statement.arguments {
+//!             root = Some(graph.make_file(root, path.value.as_str(), vec![], 0o644));
+//!         }
+//!         Ok(Outcome { fragment: graph.finish(), root, ..Outcome::default() })
+//!     }
+//! }
+//!
+//! kiln_sdk::export_instruction!(Touch);
+//! ```
 
 pub mod crash;
 mod defaults;
