@@ -60,13 +60,18 @@ const ATTEMPTS: [(LowerStyle, &[Setting]); 4] = [
 
 type Setting = (&'static str, &'static str);
 /// What a layer looks like must not depend on how the kernel was built: no redirects, no files with only metadata.
-const ALL_SETTINGS: [Setting; 4] = [
+const ALL_SETTINGS: [Setting; 5] = [
+    ("redirect_dir", "nofollow"),
     ("metacopy", "off"),
     ("index", "off"),
     ("xino", "off"),
     ("uuid", "null"),
 ];
-const OLD_SETTINGS: [Setting; 2] = [("metacopy", "off"), ("index", "off")];
+const OLD_SETTINGS: [Setting; 3] = [
+    ("redirect_dir", "nofollow"),
+    ("metacopy", "off"),
+    ("index", "off"),
+];
 
 /// Mounts `layers` over each other.
 ///
@@ -143,17 +148,10 @@ fn configure_overlay(
     }
     if in_user_namespace {
         fsconfig_set_flag(context, "userxattr")?;
-        fsconfig_set_string(context, "redirect_dir", "off")?;
-    } else {
-        fsconfig_set_string(context, "redirect_dir", "nofollow")?;
     }
-    for (key, value) in settings {
-        if in_user_namespace && *key == "metacopy" {
-            continue; // contradicts `userxattr`, which implies it
-        }
-        fsconfig_set_string(context, *key, *value)?;
-    }
-    Ok(())
+    settings
+        .iter()
+        .try_for_each(|(key, value)| fsconfig_set_string(context, *key, *value))
 }
 
 /// A new instance of the file system `kind` with string options.

@@ -162,6 +162,8 @@ fn serve(single: SingleThreaded, pasta: &[u8], namespace: &str) -> Result<(), Fa
             let null = rustix::stdio::stdin();
             let _ = rustix::stdio::dup2_stdout(null);
             let _ = rustix::stdio::dup2_stderr(&log);
+            // It takes a signal that was ignored before it began for an error.
+            sys::reset_signals();
             sys::close_on_exec();
             sys::execute(&program, &arguments, &[]);
             sys::leave(127)

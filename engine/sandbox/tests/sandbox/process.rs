@@ -203,10 +203,8 @@ fn what_cannot_be_mounted_is_named() {
     let mut spec = space.spec(&["true"]);
     fs::remove_dir(space.path("base/sys")).unwrap();
     spec.security = Security::Default;
-    let mut output = |_, _: &[u8]| {};
     let error = space
-        .sandbox
-        .run(&spec, &mut output, &kiln_core::Cancel::new(None))
+        .run_as_is(&spec, &kiln_core::Cancel::new(None))
         .unwrap_err();
     assert!(
         chain(&error).starts_with("finding the mount point `/sys` failed; the root file system has nothing there"),

@@ -115,6 +115,12 @@ impl Space {
     }
 
     pub(crate) fn run_until(&self, spec: &Spec, cancel: &Cancel) -> Result<Ran, SandboxError> {
+        self.lay_out(spec);
+        self.run_as_is(spec, cancel)
+    }
+
+    /// Makes the mount points that the base lacks, in the stub.
+    fn lay_out(&self, spec: &Spec) {
         for point in mount_points(spec) {
             let name = point.path.strip_prefix("/").unwrap();
             let stub = spec.root.lowers.last().unwrap().join(name);
@@ -128,6 +134,9 @@ impl Space {
                 fs::write(stub, "").unwrap();
             }
         }
+    }
+
+    pub(crate) fn run_as_is(&self, spec: &Spec, cancel: &Cancel) -> Result<Ran, SandboxError> {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut output = |stream, bytes: &[u8]| match stream {
             Stream::Stdout => stdout.extend_from_slice(bytes),
