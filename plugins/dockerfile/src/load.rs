@@ -1,0 +1,153 @@
+//! Finds the build file, reads it and judges all of it, whatever will be built (§1, §24 phase P).
+
+use kiln_sdk::wit::diagnostics::{Diagnostic, Position, Span};
+use kiln_sdk::wit::frontend_types::BuildRequest;
+use kiln_sdk::wit::types::HostError;
+
+use crate::arguments;
+use crate::checks;
+use crate::directives::CheckOptions;
+use crate::findings::Findings;
+use crate::host::Host;
+use crate::ignore::IgnoreFile;
+use crate::onbuild;
+use crate::parse::{Keywords, Place, parse};
+use crate::scope::{BuildArgs, declared};
+use crate::stages::{self, File};
+
+/// Names that are tried in order when none is given.
+pub const FILE_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
+
+/// A build file that was read, right or wrong.
+#[derive(Debug)]
+pub struct Loaded {
+    pub file: File,
+    pub keywords: Keywords,
+    pub build_args: BuildArgs,
+    /// `<file>.dockerignore`, if it is there (§19.1).
+    pub ignore: Option<IgnoreFile>,
+    pub findings: Findings,
+}
+
+/// Reads the build file that `request` names.
+///
+/// # Errors
+///
+/// There is no file, or it cannot be read. What is wrong in it is in [`Loaded::findings`].
+pub fn load(host: &dyn Host, request: &BuildRequest) -> Result<Loaded, Diagnostic> {
+    let (name, bytes) = select(host, &request.file)?;
+    // The reference takes any bytes; what is not UTF-8 can only be in comments, strings and commands.
+    let text = String::from_utf8_lossy(&bytes);
+    let keywords = Keywords::new(host.known());
+    let mut findings = Findings::default();
+    let parsed = parse(&text, &Place { file: name.as_str().into(), fixed: None }, 1, None, &keywords);
+    let mut problems = Vec::new();
+    let file = stages::group(&name, parsed, &keywords, &mut problems);
+    let build_args: BuildArgs =
+        request.build_args.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
+    options(&file, &build_args, &mut findings);
+    findings.extend(problems);
+    grammar(host, &file, &keywords, &mut findings);
+    checks::file(&file, &mut findings);
+    let ignore = ignore_file(host, &name, &mut findings);
+    Ok(Loaded { file, keywords, build_args, ignore, findings })
+}
+
+fn select(host: &dyn Host, asked: &str) -> Result<(String, Vec<u8>), Diagnostic> {
+    let unreadable = |name: &str, error: HostError| {
+        Diagnostic::error("unreadable-build-file", format!("`{name}` cannot be read: {}", error.message))
+    };
+    let names = if asked.is_empty() { FILE_NAMES.to_vec() } else { vec![asked] };
+    for name in &names {
+        if let Some(bytes) = host.build_file(name).map_err(|error| unreadable(name, error))? {
+            return Ok(((*name).to_owned(), bytes));
+        }
+    }
+    let help = "name another file with `-f`, or the directory that holds it as the build context";
+    let looked: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+    let message = match looked.as_slice() {
+        [one] => format!("there is no build file {one}"),
+        several => format!("there is no build file: looked for {}", several.join(", ")),
+    };
+    Err(Diagnostic::error("no-build-file", message).help(help))
+}
+
+/// Options of the `check` directive, or of the build argument that replaces it as a whole (§21.2).
+fn options(file: &File, build_args: &BuildArgs, findings: &mut Findings) {
+    let argument = build_args.get("BUILDKIT_DOCKERFILE_CHECK");
+    let text = argument.or(file.check.as_ref().map(|(text, _)| text));
+    match CheckOptions::read(text.map(String::as_str).unwrap_or_default()) {
+        Ok(options) => findings.options = options,
+        Err(problem) => {
+            let mut diagnostic = checks::bad_options(&problem);
+            if let (None, Some((_, line))) = (argument, &file.check) {
+                let whole = Position { line: *line, column: 0 };
+                diagnostic = diagnostic.at(&Span { file: file.name.clone(), start: whole, end: whole });
+            }
+            findings.add(diagnostic, None);
+        }
+    }
+}
+
+/// Judges the grammar of every line (§1.8).
+fn grammar(host: &dyn Host, file: &File, keywords: &Keywords, findings: &mut Findings) {
+    let mut statements = Vec::new();
+    let mut nested = Vec::new();
+    let mut problems = Vec::new();
+    for line in file.globals.iter().chain(file.stages.iter().flat_map(|stage| stage.lines.iter())) {
+        match (line.keyword.as_str(), keywords.get(&line.keyword)) {
+            ("ARG", _) => problems.extend(declared(line, file.escape).err()),
+            ("ONBUILD", _) => nested.extend(onbuild::judge(line, file.escape, keywords, &mut problems)),
+            (_, Some(descriptor)) => {
+                let cut = arguments::cut(line, descriptor, file.escape, None);
+                if cut.problems.is_empty() {
+                    statements.push(cut.statement);
+                }
+                problems.extend(cut.problems);
+            }
+            (_, None) => {}
+        }
+    }
+    findings.extend(problems);
+    let local: Vec<_> = file.stages.iter().flat_map(|stage| stage.lines.iter()).collect();
+    for finding in host.validate(&statements) {
+        // The comment above a line silences what is found in it.
+        let line = finding.primary.as_ref().map_or(0, |span| span.start.line);
+        let at = local.partition_point(|candidate| candidate.logical.first_line <= line);
+        let above = at.checked_sub(1).filter(|_| !finding.is_error());
+        let options = above.and_then(|index| checks::local_options(local[index], findings));
+        findings.add(finding, options.as_ref());
+    }
+    if !nested.is_empty() {
+        findings.extend(host.validate(&nested).into_iter().map(onbuild::when_fired));
+    }
+}
+
+/// `<file>.dockerignore` beside the build file (§19.1, §19.2).
+fn ignore_file(host: &dyn Host, name: &str, findings: &mut Findings) -> Option<IgnoreFile> {
+    let name = format!("{name}.dockerignore");
+    let bytes = match host.build_file(&name) {
+        Ok(bytes) => bytes?,
+        Err(error) => {
+            let message = format!("`{name}` cannot be read: {}", error.message);
+            findings.add(Diagnostic::error("unreadable-ignore-file", message), None);
+            return None;
+        }
+    };
+    read_ignore(&name, &bytes, findings)
+}
+
+/// Reads an ignore file; reports it when it is malformed.
+pub fn read_ignore(name: &str, bytes: &[u8], findings: &mut Findings) -> Option<IgnoreFile> {
+    match IgnoreFile::read(name, &String::from_utf8_lossy(bytes)) {
+        Ok(ignore) => Some(ignore),
+        Err(error) => {
+            let message = format!("`{name}` cannot be used: {error}");
+            findings.add(
+                Diagnostic::error("bad-ignore-file", message).help("mend the pattern or remove it"),
+                None,
+            );
+            None
+        }
+    }
+}
