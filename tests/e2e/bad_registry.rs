@@ -1,6 +1,7 @@
 //! Registries that are away, refuse, or lie.
 
 use std::fs;
+use std::process::Command;
 
 use crate::registry::{Docker, HTPASSWD, Lie, Lying, tar, tar_with_link};
 use crate::space::{Ran, TestSpace};
@@ -144,6 +145,25 @@ mod as_root {
         from("none").ends(3).says(&["401", &host, "login"]);
         login("secret");
         from("right").ok();
+    }
+}
+
+#[test]
+fn the_registry_of_these_tests_is_one_to_other_tools() {
+    let registry = Lying::start(&tar(&[("file", "honest\n")]), true);
+    let target = tempfile::tempdir().expect("a directory");
+    let copy = |to: &str| {
+        let command = format!("docker://{}/it:latest", registry.host());
+        let to = format!("dir:{}", target.path().join(to).display());
+        Command::new("skopeo")
+            .args(["copy", "--quiet", "--src-tls-verify=false", &command, &to])
+            .status()
+            .unwrap()
+    };
+    assert!(copy("honest").success());
+    for lie in [Lie::OtherLayer, Lie::TruncatedLayer, Lie::ShortLayer, Lie::OtherConfig, Lie::NoManifest] {
+        registry.tell(lie);
+        assert!(!copy("lie").success(), "skopeo believes {lie:?}");
     }
 }
 
