@@ -15,11 +15,13 @@ mod make;
 mod pieces;
 mod stubs;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wildcard;
 
 pub use error::{FileOpError, WorldError};
 pub use stubs::mount_stubs;
+
+pub(crate) use pieces::{Form, Piece, hard_links, pieces, whole};
 
 use draft::{At, Draft};
 

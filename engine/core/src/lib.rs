@@ -19,6 +19,7 @@ pub mod plan;
 pub mod platform;
 pub mod reference;
 pub mod seams;
+pub mod select;
 pub mod tree;
 pub mod users;
 

@@ -265,7 +265,7 @@ impl Work<'_, '_> {
             self.merge_archive(&archive, to, changes.owner)?;
             return Ok(true);
         }
-        let held = whole(&archive);
+        let held = whole(&archive, &TreePath::root());
         let Some(only) = held.items.iter().find(|item| !item.found.is_directory()) else {
             return Ok(false);
         };
@@ -290,7 +290,7 @@ impl Work<'_, '_> {
         owner: Option<(u32, u32)>,
     ) -> Result<(), FileOpError> {
         let changes = Changes { owner, mode: None };
-        let piece = whole(archive);
+        let piece = whole(archive, &TreePath::root());
         let links = hard_links(&piece);
         let first_inode = self.draft.reserve_inodes(piece.items.len());
         let mut open = vec![to.last()];

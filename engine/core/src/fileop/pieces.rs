@@ -236,13 +236,12 @@ fn with_parents<'a>(
     Ok(())
 }
 
-/// All that a tree holds.
-pub(crate) fn whole(input: &Merged) -> Piece<'_> {
-    let spot = input.root();
-    let root = TreePath::root();
+/// All that a directory holds; nothing when `path`, which has no links in it, is none.
+pub(crate) fn whole<'a>(input: &'a Merged, path: &TreePath) -> Piece<'a> {
+    let spot = input.spot(path).unwrap_or_else(|| input.root());
     let mut items = Vec::new();
-    gather(&root, &root, &spot, None, &Ignore::default(), &mut items);
-    Piece { form: Form::Contents, path: root, name: Vec::new(), top: spot.found, items }
+    gather(path, &TreePath::root(), &spot, None, &Ignore::default(), &mut items);
+    Piece { form: Form::Contents, path: path.clone(), name: Vec::new(), top: spot.found, items }
 }
 
 /// Which items are names of one file, by number; only those of which there are several.

@@ -1,5 +1,6 @@
 //! Works out what must be in a root so that there is something to mount on.
 
+use super::FileOpError;
 use super::draft::Draft;
 use crate::digest::FileDigest;
 use crate::merged::{Follow, Merged, follow};
@@ -8,20 +9,21 @@ use crate::tree::{Content, Entry, File, Kind, Place, Tree, TreePath};
 /// The entries that a tree lacks under the given mount points (with `true`, a directory is mounted there), as one more
 /// layer on top: empty directories and files, root's, 0755, with copies of the directories above them.
 ///
-/// Links on the way to a mount point are followed inside the root. A point on whose way something else stands than a
-/// directory, or that is of the other kind itself, is left out: mounting there fails and says so.
-pub fn mount_stubs(root: &Merged, points: &[(TreePath, bool)]) -> Tree {
+/// Links on the way to a mount point are followed inside the root.
+///
+/// # Errors
+///
+/// Something that is no directory stands on the way, or what is there is of the other kind.
+pub fn mount_stubs(root: &Merged, points: &[(TreePath, bool)]) -> Result<Tree, FileOpError> {
     let mut draft = Draft::new(root);
     for (point, directory) in points {
-        let Ok(way) = follow(&draft, point, Follow::Last) else {
-            continue;
-        };
-        if way.is_whole {
-            continue;
-        }
+        let way = follow(&draft, point, Follow::Last)?;
         let chain = draft.chain(&way.path);
-        if !draft.is_directory(chain[way.existing]) {
-            continue;
+        match (way.is_whole, draft.is_directory(chain[way.existing]), *directory) {
+            (true, true, true) | (true, false, false) => continue,
+            (true, true, false) => return Err(FileOpError::IsADirectory { path: way.path }),
+            (true, false, true) => return Err(FileOpError::NotADirectory { path: way.path }),
+            (false, ..) => {}
         }
         let (last, above) = match chain[way.existing + 1..].split_last() {
             Some(split) => split,
@@ -45,5 +47,5 @@ pub fn mount_stubs(root: &Merged, points: &[(TreePath, bool)]) -> Tree {
         };
         draft.set(*last, entry, None);
     }
-    draft.into_tree()
+    Ok(draft.into_tree())
 }

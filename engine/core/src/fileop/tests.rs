@@ -8,7 +8,7 @@ use crate::merged::tests::{merged, path, tree};
 use crate::tree::{File, Place};
 
 /// Reads what is in memory; a file that holds one of these names is an archive of the words beside it.
-struct Memory;
+pub(crate) struct Memory;
 
 const ARCHIVES: [(&str, &str); 5] = [
     ("tar:full", "d/@700 d/a=1@600:3:4 d/h=>d/a"),
@@ -518,12 +518,16 @@ fn stubs_give_mounts_something_to_stand_on() {
         (path("proc"), true),
         (path("run/secrets/key"), false),
         (path("etc/hosts"), false),
-        (path("f/x"), true),
         (path("etc/resolv.conf"), false),
     ];
     assert_eq!(
-        words(&mount_stubs(&root, &points)),
+        words(&mount_stubs(&root, &points).unwrap()),
         "etc/ etc/resolv.conf=@755 proc/ var/@700 var/run/ var/run/secrets/ var/run/secrets/key=@755"
     );
-    assert!(mount_stubs(&root, &points[2..3]).is_empty());
+    assert!(mount_stubs(&root, &points[2..3]).unwrap().is_empty());
+    let blocked =
+        |point: &str, directory| mount_stubs(&root, &[(path(point), directory)]).unwrap_err().to_string();
+    assert_eq!(blocked("f/x", true), "`/f` is not a directory, so `/f/x` cannot be in it");
+    assert_eq!(blocked("f", true), "`/f` exists and is not a directory");
+    assert_eq!(blocked("etc", false), "`/etc` is a directory");
 }

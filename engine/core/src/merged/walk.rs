@@ -78,7 +78,8 @@ impl<'a> Iterator for Walk<'a> {
                 };
                 let tail = &first.as_bytes()[prefix..];
                 let exact = tail == name;
-                if !exact && !(tail.starts_with(name) && tail[name.len()] == b'/') {
+                let inside = tail.get(name.len()) == Some(&b'/') && tail.starts_with(name);
+                if !exact && !inside {
                     continue;
                 }
                 match path {
