@@ -132,6 +132,7 @@ kiln_sdk::export_instruction!(Instructions);
 mod tests {
     use super::*;
     use crate::testing::Line;
+    use kiln_sdk::wit::instruction_types::{Argument, FlagValue};
 
     #[test]
     fn keywords_are_sorted_and_found_in_any_case() {
@@ -168,5 +169,88 @@ mod tests {
                 "RUN device mount network security",
             ]
         );
+    }
+
+    /// Words that parsers stumble over, put together at random into statements that no frontend would make.
+    #[test]
+    fn no_statement_makes_a_plugin_trap() {
+        const WORDS: [&str; 36] = [
+            "",
+            " ",
+            "#",
+            "# x",
+            "=",
+            "a=",
+            "=b",
+            "a=b",
+            "[",
+            "['a']",
+            "[\"a\",]",
+            "\"",
+            "'",
+            "\\",
+            "`",
+            "$",
+            "${",
+            "é",
+            "\u{1f600}=\u{301}",
+            "/",
+            "..",
+            "a/./b",
+            "<<EOF",
+            "0",
+            "-1",
+            "99999999999999999999",
+            "80-90/TCP",
+            "[::1]:80",
+            "1.5h",
+            "ns",
+            ":",
+            "a:b:c",
+            "https://h/%zz%é?x=%f#:",
+            "git@h:x?tag=&tag=#é:/..",
+            "type=cache",
+            "1.9999999999999999999999p",
+        ];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut below = |limit: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state % limit as u64) as usize
+        };
+        let mut applied = 0;
+        for _ in 0..20_000 {
+            let keyword = KEYWORDS[below(KEYWORDS.len())];
+            let mut line = Line::new(keyword.name);
+            let place = line.statement.at.clone();
+            let argument = |below: &mut dyn FnMut(usize) -> usize| Argument {
+                key: WORDS[below(WORDS.len())].into(),
+                value: WORDS[below(WORDS.len())].into(),
+                original: format!("{}{}", WORDS[below(WORDS.len())], WORDS[below(WORDS.len())]),
+                heredoc: (below(8) == 0).then(|| below(3) as u32),
+                at: place.clone(),
+            };
+            line.statement.json = below(4) == 0;
+            for _ in 0..below(4) {
+                line.statement.arguments.push(argument(&mut below));
+            }
+            for flag in keyword.descriptor().flag_specs {
+                if below(3) == 0 {
+                    let values = (0..below(5)).map(|_| argument(&mut below)).collect();
+                    line.statement.flag_values.push(FlagValue { name: flag.name, values, at: place.clone() });
+                }
+            }
+            line.stage.config.working_dir = WORDS[below(WORDS.len())].into();
+            line.stage.has_base = below(2) == 0;
+            line = line.heredoc(WORDS[below(WORDS.len())], WORDS[below(WORDS.len())]);
+            line.validate();
+            let Ok(outcome) = Instructions::apply(line.invocation()) else { continue };
+            applied += 1;
+            let ops = outcome.fragment.ops.len() as u32;
+            assert!(outcome.root.is_none_or(|root| root.op < ops));
+            assert!(outcome.history.iter().all(|entry| entry.layer.is_none_or(|layer| layer < ops)));
+        }
+        assert!(applied > 1_000, "{applied}");
     }
 }
