@@ -1,1 +1,39 @@
 //! Asks WebAssembly components and checks their answers.
+//!
+//! A component is a function: what it is given and what it looks at go in, a value and findings come out. This crate
+//! loads components, bounds what they use, turns every way of failing into a sentence that names the component, and
+//! believes no answer that it has not checked. The contract is in `wit/`; nobody else knows that there is wasmtime.
+#![deny(unsafe_code)]
+
+#[allow(unsafe_code)]
+mod aot;
+mod ask;
+#[allow(clippy::all, unreachable_pub)]
+mod bindings;
+mod bridge;
+mod cache;
+mod call;
+mod component;
+mod contract;
+mod convert;
+mod dispatch;
+mod engine;
+mod error;
+mod host;
+mod limits;
+mod outline;
+mod plugins;
+mod shape;
+mod state;
+mod summary;
+mod trees;
+
+pub use ask::{Derivation, FrontendChoice};
+pub use cache::Compiling;
+pub use engine::{CompileError, compile};
+pub use error::{DeriveError, Failure, LoadError, PlanError, PluginError, PluginId, Refusal};
+pub use limits::Limits;
+pub use outline::{ArgumentInfo, Need, Outline, TargetInfo};
+pub use plugins::{Builtin, Host};
+pub use kiln_core::Digest;
+pub use summary::{Keyword, PluginOption, PluginSummary, Rule};

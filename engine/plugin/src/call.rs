@@ -1,0 +1,167 @@
+//! Starts components and calls them, so that whatever goes wrong becomes a sentence that names component and hook.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use wasmtime::component::Instance as Started;
+use wasmtime::{Store, Trap};
+
+use crate::bindings::hooks;
+use crate::bridge::HungUp;
+use crate::component::Plugin;
+use crate::error::{CallError, Failure, PluginError};
+use crate::state::{Cancelled, MAX_DEPTH, OutOfTime, Session, State, rearm};
+
+/// A component in a store of its own. After a failed call it is good for nothing.
+pub(crate) struct Instance {
+    store: Store<State>,
+    started: Started,
+}
+
+impl Instance {
+    pub(crate) fn start(
+        plugin: &Arc<Plugin>,
+        session: &Rc<Session>,
+        depth: u32,
+    ) -> Result<Self, CallError> {
+        const HOOK: &str = "start";
+        if depth > MAX_DEPTH {
+            return Err(failed(plugin, HOOK, Failure::Depth(MAX_DEPTH)));
+        }
+        let mut store = State::store(plugin, session, depth);
+        match plugin.pre.instantiate(&mut store) {
+            Ok(started) => Ok(Self { store, started }),
+            Err(error) => Err(explain(&error, &store, HOOK).map_start(plugin)),
+        }
+    }
+
+    pub(crate) fn set_depth(&mut self, depth: u32) {
+        self.store.data_mut().depth = depth;
+    }
+
+    pub(crate) fn plugin(&self) -> &Arc<Plugin> {
+        &self.store.data().plugin
+    }
+
+    pub(crate) fn call<R>(
+        &mut self,
+        hook: &str,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, CallError> {
+        self.call_as(|| hook.to_owned(), call)
+    }
+
+    /// One call, with the whole budget of one. `hook` is asked for words only after a failure.
+    pub(crate) fn call_as<R>(
+        &mut self,
+        hook: impl FnOnce() -> String,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, CallError> {
+        rearm(&mut self.store);
+        call(&mut self.store).map_err(|error| explain(&error, &self.store, &hook()))
+    }
+
+    /// Hands a tree over, as an argument of the next call.
+    pub(crate) fn lend(
+        &mut self,
+        tree: crate::trees::OpenTree,
+    ) -> Result<wasmtime::component::Resource<crate::trees::OpenTree>, CallError> {
+        let pushed = self.store.data_mut().table.push(tree);
+        pushed.map_err(|error| failed(self.plugin(), "start", Failure::Start(error.to_string())))
+    }
+}
+
+macro_rules! hook {
+    ($($function:ident: $interface:ident, $name:literal;)*) => {
+        impl Instance {
+            $(pub(crate) fn $function(&mut self) -> Result<hooks::$interface::Guest, CallError> {
+                let plugin = Arc::clone(self.plugin());
+                let Some(indices) = &plugin.hooks.$interface else {
+                    return Err(failed(&plugin, "start", Failure::Missing($name)));
+                };
+                indices
+                    .load(&mut self.store, &self.started)
+                    .map_err(|error| failed(&plugin, "start", Failure::Start(format!("{error:#}"))))
+            })*
+        }
+    };
+}
+
+hook! {
+    describe: describe, "description";
+    frontend: frontend, "frontend";
+    frontend_check: frontend_check, "check of a frontend";
+    frontend_outline: frontend_outline, "outline of a frontend";
+    instruction: instruction, "instruction";
+    derive: derive, "second half of a derivation";
+}
+
+pub(crate) fn failed(plugin: &Plugin, hook: &str, failure: Failure) -> CallError {
+    CallError::Failed(PluginError {
+        plugin: plugin.id.clone(),
+        hook: hook.to_owned(),
+        failure,
+    })
+}
+
+impl CallError {
+    /// A trap that is no limit, while starting, is the component's way of not starting.
+    fn map_start(self, plugin: &Plugin) -> Self {
+        match self {
+            Self::Failed(PluginError {
+                failure: Failure::Trap(what),
+                ..
+            }) => failed(plugin, "start", Failure::Start(what)),
+            other => other,
+        }
+    }
+}
+
+/// What a failed call means. Another component's failure below this call stays that component's.
+fn explain(error: &wasmtime::Error, store: &Store<State>, hook: &str) -> CallError {
+    if let Some(below) = error.downcast_ref::<CallError>() {
+        return below.clone();
+    }
+    if error.is::<Cancelled>() {
+        return CallError::Cancelled;
+    }
+    let state = store.data();
+    let limits = &state.session.limits;
+    let failure = if let Some(failure) = error.downcast_ref::<Failure>() {
+        failure.clone()
+    } else if error.is::<OutOfTime>() {
+        Failure::Time { limit: limits.time }
+    } else if error.is::<HungUp>() {
+        Failure::Uncalled
+    } else if state.meter.denied {
+        Failure::Memory {
+            limit_bytes: limits.memory_bytes,
+        }
+    } else {
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::OutOfFuel) => Failure::Fuel { limit: limits.fuel },
+            Some(Trap::Interrupt) => Failure::Time { limit: limits.time },
+            Some(Trap::StackOverflow) => Failure::Stack,
+            _ if !state.used.crash.is_empty() => Failure::Crash(state.used.crash.clone()),
+            Some(Trap::MemoryOutOfBounds) if repeats(error) => Failure::Stack,
+            Some(trap) => Failure::Trap(trap.to_string()),
+            None if error.to_string().contains("too much data") => Failure::TooMuch {
+                limit_bytes: limits.copied_bytes,
+            },
+            None => Failure::Trap(error.root_cause().to_string()),
+        }
+    };
+    failed(&state.plugin, hook, failure)
+}
+
+/// Whether the innermost frames are all of one function. Guests in most languages keep a stack of their own, which
+/// ends in a wild store and not in an overflow.
+fn repeats(error: &wasmtime::Error) -> bool {
+    const FRAMES: usize = 8;
+    let Some(backtrace) = error.downcast_ref::<wasmtime::WasmBacktrace>() else {
+        return false;
+    };
+    let frames = backtrace.frames();
+    let first = frames.first().map(wasmtime::FrameInfo::func_index);
+    frames.len() >= FRAMES && frames[..FRAMES].iter().all(|frame| Some(frame.func_index()) == first)
+}

@@ -1,0 +1,90 @@
+//! A component that was taken in: what it is called, what it can be asked, and the code.
+
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre};
+
+use crate::bindings::hooks;
+use crate::contract;
+use crate::error::{PluginId, Refusal};
+use crate::state::State;
+
+/// Ready to be started any number of times.
+pub(crate) struct Plugin {
+    pub(crate) id: PluginId,
+    pub(crate) component: Component,
+    pub(crate) pre: InstancePre<State>,
+    pub(crate) hooks: Hooks,
+}
+
+/// Where in the component the functions of each interface are, for those that it exports.
+pub(crate) struct Hooks {
+    pub(crate) describe: Option<hooks::describe::GuestIndices>,
+    pub(crate) frontend: Option<hooks::frontend::GuestIndices>,
+    pub(crate) frontend_check: Option<hooks::frontend_check::GuestIndices>,
+    pub(crate) frontend_outline: Option<hooks::frontend_outline::GuestIndices>,
+    pub(crate) instruction: Option<hooks::instruction::GuestIndices>,
+    pub(crate) derive: Option<hooks::derive::GuestIndices>,
+}
+
+impl Plugin {
+    /// Links the component to what is granted.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Newer`] and [`Refusal::Shape`].
+    pub(crate) fn link(
+        id: PluginId,
+        engine: &Engine,
+        component: Component,
+        granted: &[&str],
+    ) -> Result<Self, Refusal> {
+        let linked = contract::linker(engine, granted).and_then(|linker| linker.instantiate_pre(&component));
+        let pre = match linked {
+            Ok(pre) => pre,
+            // Only now: built-in components never get here.
+            Err(error) => {
+                contract::check_functions(&component, engine)?;
+                return Err(Refusal::Shape {
+                    interface: "an interface".to_owned(),
+                    why: format!("{error:#}"),
+                });
+            }
+        };
+        let hooks = Hooks::of(&component, &pre)?;
+        Ok(Self {
+            id,
+            component,
+            pre,
+            hooks,
+        })
+    }
+}
+
+impl Hooks {
+    fn of(component: &Component, pre: &InstancePre<State>) -> Result<Self, Refusal> {
+        // A hook that is not exported is absent; one that is there in another shape is an error.
+        macro_rules! hook {
+            ($interface:ident, $name:literal) => {
+                match component.get_export_index(None, &contract::interface($name)) {
+                    None => None,
+                    Some(_) => {
+                        Some(
+                            hooks::$interface::GuestIndices::new(pre).map_err(|error| Refusal::Shape {
+                                interface: contract::interface($name),
+                                why: format!("{error:#}"),
+                            })?,
+                        )
+                    }
+                }
+            };
+        }
+        Ok(Self {
+            describe: hook!(describe, "describe"),
+            frontend: hook!(frontend, "frontend"),
+            frontend_check: hook!(frontend_check, "frontend-check"),
+            frontend_outline: hook!(frontend_outline, "frontend-outline"),
+            instruction: hook!(instruction, "instruction"),
+            derive: hook!(derive, "derive"),
+        })
+    }
+}

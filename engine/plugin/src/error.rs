@@ -1,0 +1,215 @@
+//! What can go wrong with a component: it is refused, it fails in a call, or it says that the build is wrong.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kiln_core::{Diagnostic, Digest};
+
+use crate::engine::CompileError;
+
+/// A component as messages name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginId {
+    pub name: String,
+    /// Empty while it has not said so yet.
+    pub version: String,
+    pub digest: Digest,
+}
+
+impl fmt::Display for PluginId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        if !self.version.is_empty() {
+            write!(f, "@{}", self.version)?;
+        }
+        write!(f, " (sha256:{})", self.digest.short())
+    }
+}
+
+/// A component did not survive a call, or answered what makes no sense. The component is wrong, not the build.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("plugin {plugin} failed in {hook}: {failure}")]
+pub struct PluginError {
+    pub plugin: PluginId,
+    /// What was called, such as `apply("APT git")`.
+    pub hook: String,
+    pub failure: Failure,
+}
+
+/// How a call of a component failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    #[error("it ran out of memory (limit {} MiB)", .limit_bytes >> 20)]
+    Memory { limit_bytes: usize },
+    #[error("it ran on without an end in sight (limit {} million units of work)", .limit / 1_000_000)]
+    Fuel { limit: u64 },
+    #[error("it did not finish in time (limit {} s)", .limit.as_secs())]
+    Time { limit: Duration },
+    #[error("it ran out of stack, probably in a recursion without an end")]
+    Stack,
+    #[error("it answered more than {} MiB at once", .limit_bytes >> 20)]
+    TooMuch { limit_bytes: usize },
+    /// With its last words.
+    #[error("it crashed: {0}")]
+    Crash(String),
+    #[error("it trapped: {0}")]
+    Trap(String),
+    #[error("its answer is no good: {0}")]
+    Answer(String),
+    #[error("it called the host, which it may not do here")]
+    Uncalled,
+    #[error("plugins call each other more than {0} deep")]
+    Depth(u32),
+    #[error("it could not be started: {0}")]
+    Start(String),
+    #[error("it has no {0}")]
+    Missing(&'static str),
+}
+
+/// A file is no plugin that this host takes.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("could not read plugin `{}`", .file.display())]
+    Read { file: PathBuf, source: io::Error },
+    #[error("plugin {plugin} was refused: {refusal}")]
+    Refused { plugin: PluginId, refusal: Refusal },
+    #[error(transparent)]
+    Failed(#[from] PluginError),
+    #[error("no plugin called `{plugin}` defines `{keyword}`")]
+    Preference { keyword: String, plugin: String },
+    #[error("could not start a thread for plugins")]
+    Thread { source: io::Error },
+}
+
+/// Why a file is not taken as a plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error("the file is not WebAssembly")]
+    NotWasm,
+    #[error(
+        "the file is WebAssembly in text form; turn it into a component first, for example with `wasm-tools parse`"
+    )]
+    Text,
+    #[error(
+        "the file is a core WebAssembly module, not a component; {}",
+        "in Rust, link it with `wasm-component-ld`; otherwise turn it into one with `wasm-tools component new`"
+    )]
+    CoreModule,
+    #[error(
+        "the file is machine code that was compiled ahead of time; give the `.wasm` file it was made from"
+    )]
+    Precompiled,
+    #[error("the file is WebAssembly of a kind that this kiln does not know (layer {layer}, version {version})")]
+    UnknownKind { version: u16, layer: u16 },
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    #[error("it wants {}, and kiln offers no WASI; {fix}", list(.imports))]
+    Wasi { imports: Vec<String>, fix: &'static str },
+    #[error("it wants `{import}`, which is no interface of kiln")]
+    UnknownImport { import: String },
+    #[error(
+        "it was written for kiln:plugin {theirs} and this kiln speaks {ours}; {}",
+        if *.newer { "use a newer kiln" } else { "build the plugin again for the current contract" }
+    )]
+    Contract {
+        theirs: String,
+        ours: &'static str,
+        newer: bool,
+    },
+    #[error("it wants `{wanted}`, which kiln:plugin {ours} does not have yet; use a newer kiln")]
+    Newer { wanted: String, ours: &'static str },
+    #[error("{interface} is not as the contract has it: {why}")]
+    Shape { interface: String, why: String },
+    #[error(
+        "it wants `{capability}` and may not have it; if it should, say `--allow plugin.{capability}={name}`"
+    )]
+    NotGranted { capability: &'static str, name: String },
+    #[error("it does not export `describe`, as every plugin does")]
+    NoDescribe,
+    #[error("it exports nothing that kiln asks for (found {})", list(.exports))]
+    NoHook { exports: Vec<String> },
+    #[error("its name is `{0}`; names are lower-case letters, digits and `-`, beginning with a letter")]
+    Name(String),
+    #[error("another plugin is called `{0}` already")]
+    NameTaken(String),
+    #[error("it defines `{0}`; keywords are upper-case letters, digits and `_`, beginning with a letter")]
+    Keyword(String),
+    #[error("it defines `{0}`, which belongs to the frontend")]
+    Reserved(String),
+    #[error(
+        "it defines `{keyword}`, and so does {owner}; to use this one, say `--instruction {keyword}={name}`"
+    )]
+    KeywordTaken {
+        keyword: String,
+        owner: String,
+        name: String,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "nothing".to_owned();
+    }
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// A frontend made no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// At least one error among them.
+    #[error("the build file is wrong")]
+    Wrong(Vec<Diagnostic>),
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("no frontend is called `{name}`; there is {}", list(.known))]
+    UnknownFrontend { name: String, known: Vec<String> },
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// The second half of a `derive` op failed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeriveError {
+    /// At least one error among them.
+    #[error("the plugin could not derive it")]
+    Wrong(Vec<Diagnostic>),
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("the plugin {0} that made this operation is not loaded")]
+    UnknownPlugin(Digest),
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// How a call ended that did not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    #[error("cancelled")]
+    Cancelled,
+    #[error(transparent)]
+    Failed(PluginError),
+}
+
+impl From<CallError> for PlanError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Cancelled => Self::Cancelled,
+            CallError::Failed(error) => Self::Plugin(error),
+        }
+    }
+}
+
+impl From<CallError> for DeriveError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Cancelled => Self::Cancelled,
+            CallError::Failed(error) => Self::Plugin(error),
+        }
+    }
+}
