@@ -1,10 +1,10 @@
 //! ADD: as COPY from the build context, and archives, downloads and git repositories (§12.12–§12.14).
 
 use kiln_sdk::wit::diagnostics::{Diagnostic, Span};
-use kiln_sdk::wit::graph::{CopyAction, HttpSource, OpKind};
+use kiln_sdk::wit::graph::{HttpSource, OpKind};
 use kiln_sdk::wit::instruction_types::{Argument, HeredocForm, Outcome, Stage, Statement};
 
-use crate::copy::{local, warn_of_nothing};
+use crate::copy::warn_of_nothing;
 use crate::findings::Findings;
 use crate::git::{self, GitUrl};
 use crate::keyword::{Flag, Keyword, PATHS};
@@ -63,13 +63,12 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
     warn_of_flags(statement, &sources, findings);
 
     let unpack = boolean(statement, "unpack");
-    let mut actions = Vec::new();
     for (argument, source) in sources {
-        let copy = match source {
+        match source {
             Source::Local => {
                 warn_of_nothing(argument, findings);
                 let context = transfer.graph.context();
-                CopyAction { unpack: tar(unpack.unwrap_or(true)), ..local(context, &argument.value, false) }
+                transfer.local(context, &argument.value, false, tar(unpack.unwrap_or(true)));
             }
             Source::Download => {
                 let filename = filename(&argument.value);
@@ -80,8 +79,7 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
                 };
                 let file = transfer.graph.push_at(OpKind::Http(source), vec![argument.at.clone()]);
                 transfer.graph.rename(file, format!("download {}", argument.value));
-                let path = vec![format!("/{filename}")];
-                CopyAction { unpack: tar(unpack.unwrap_or(false)), ..CopyAction::new(file, path, "") }
+                transfer.made(file, vec![format!("/{filename}")], tar(unpack.unwrap_or(false)));
             }
             Source::Git(url) => {
                 let Some(source) = repository(statement, url, checksum.as_deref(), argument, findings) else {
@@ -89,16 +87,15 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
                 };
                 let tree = transfer.graph.push_at(source, vec![argument.at.clone()]);
                 transfer.graph.rename(tree, format!("clone {}", argument.value));
-                CopyAction::new(tree, vec!["/".into()], "")
+                transfer.made(tree, vec!["/".into()], "");
             }
-        };
-        actions.push(transfer.action(copy));
+        }
     }
-    transfer.finish(actions, "")
+    transfer.finish("", findings)
 }
 
-fn tar(unpack: bool) -> String {
-    String::from(if unpack { "tar" } else { "" })
+fn tar(unpack: bool) -> &'static str {
+    if unpack { "tar" } else { "" }
 }
 
 /// The last segment of the path of an URL (§12.13).

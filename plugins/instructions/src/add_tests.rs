@@ -1,4 +1,4 @@
-use kiln_sdk::wit::graph::{FileAction, FileOp, GitSource, Hole};
+use kiln_sdk::wit::graph::{CopyAction, FileAction, FileOp, GitSource, Hole};
 
 use super::*;
 use crate::testing::{Applied, Line};

@@ -78,8 +78,9 @@ mod tests {
         ] {
             let applied = Line::new(&format!("CMD {text}")).apply();
             let found = applied.finds("looks-like-json");
-            let expected =
-                format!("`{text}` looks like a JSON array, but {reason}: the shell runs it as it stands");
+            let expected = format!(
+                "`{text}` looks like a JSON array, but {reason}: this is shell form, run as it stands"
+            );
             assert_eq!(found.message, expected);
             if !help.is_empty() {
                 assert_eq!((found.help.as_str(), found.fixes.len()), (help, 1));

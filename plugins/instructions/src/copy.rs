@@ -1,13 +1,12 @@
 //! COPY: files from the build context, a stage or an image (§12.1–§12.11).
 
 use kiln_sdk::wit::diagnostics::Diagnostic;
-use kiln_sdk::wit::graph::{CopyAction, Output};
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::graph::Output;
+use kiln_sdk::wit::instruction_types::{Argument, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::Findings;
 use crate::git;
 use crate::keyword::{Flag, Keyword, PATHS};
-use crate::path::clean;
 use crate::statement::{boolean, flag};
 use crate::transfer::{self, Transfer};
 
@@ -34,7 +33,6 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
     let parents = boolean(statement, "parents").unwrap_or(false);
     let mut transfer = Transfer::new(statement, stage, findings)?;
     let input = input(statement, &mut transfer, findings)?;
-    let mut actions = Vec::new();
     for source in transfer.sources.clone() {
         if is_remote(&source.value) {
             let message = format!("COPY cannot fetch `{}`", source.value);
@@ -43,10 +41,9 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
             continue;
         }
         warn_of_nothing(source, findings);
-        let copy = local(input, &source.value, parents);
-        actions.push(transfer.action(copy));
+        transfer.local(input, &source.value, parents, "");
     }
-    transfer.finish(actions, if parents { " --parents" } else { "" })
+    transfer.finish(if parents { " --parents" } else { "" }, findings)
 }
 
 /// Where the sources are: what `--from` names, else the build context.
@@ -67,26 +64,13 @@ fn input(statement: &Statement, transfer: &mut Transfer, findings: &mut Findings
     Some(transfer.graph.named(&from.value, by_number, &from.at))
 }
 
-/// A copy of what is at `source`, links and patterns as in §12.3.
-pub(crate) fn local(input: Output, source: &str, parents: bool) -> CopyAction {
-    // `/./` says what is to be kept of the path, and would not survive.
-    let path = if parents { source.to_owned() } else { clean(&format!("/{source}")) };
-    CopyAction {
-        follow_symlinks: true,
-        allow_wildcard: true,
-        allow_empty_wildcard: true,
-        keep_parents: parents,
-        ..CopyAction::new(input, vec![path], "")
-    }
-}
-
 /// What only ADD can fetch: http(s) and git (§12.15).
 pub(crate) fn is_remote(source: &str) -> bool {
     source.starts_with("http://") || source.starts_with("https://") || git::parse(source).is_some()
 }
 
 /// A source that is empty is the whole tree, which is hardly meant when a variable made it so.
-pub(crate) fn warn_of_nothing(source: &kiln_sdk::wit::instruction_types::Argument, findings: &mut Findings) {
+pub(crate) fn warn_of_nothing(source: &Argument, findings: &mut Findings) {
     if source.value.is_empty() && source.original.contains('$') {
         let message = format!("`{}` expands to nothing, which means everything there is", source.original);
         findings.push(Diagnostic::warning("blank-value", message).at(&source.at));

@@ -1,7 +1,6 @@
 use kiln_sdk::wit::diagnostics::Severity;
-use kiln_sdk::wit::graph::{FileAction, FileOp, Hole, NamedHole, OpKind, Owner};
+use kiln_sdk::wit::graph::{CopyAction, FileAction, FileOp, Hole, NamedHole, OpKind, Owner};
 
-use super::*;
 use crate::testing::{Applied, Line};
 
 /// The copies of the layer in order.
@@ -77,22 +76,24 @@ fn sources_cannot_leave_their_root() {
 }
 
 #[test]
-fn each_source_is_a_copy_of_its_own_in_one_layer() {
-    let applied = Line::new("COPY a b c/ /d/").apply();
-    let paths: Vec<&str> = copies(&applied).iter().map(|copy| copy.paths[0].as_str()).collect();
-    assert_eq!(paths, ["/a", "/b", "/c"]);
+fn sources_of_one_tree_are_one_copy() {
+    let applied = Line::new("COPY a b c/ /d").apply();
+    assert_eq!(only_copy(&applied).paths, ["/a", "/b", "/c"]);
     assert_eq!(applied.outcome.history.len(), 1);
     applied.finds_nothing();
+    let applied = Line::new("COPY <<a <<b /d").heredoc("<<a", "A").heredoc("<<b", "B").apply();
+    assert_eq!(only_copy(&applied).paths, ["/a", "/b"]);
 }
 
 #[test]
-fn several_sources_for_what_may_be_one_file_are_warned_of() {
-    let applied = Line::new("COPY a b /x").apply();
+fn sources_of_several_trees_for_what_may_be_one_file_are_warned_of() {
+    let line = |text| Line::new(text).heredoc("<<a", "A");
+    let applied = line("COPY <<a b /x").apply();
     let found = applied.finds("several-sources");
     assert_eq!((found.help.as_str(), found.fixes[0].replacement.as_str()), ("write `/x/`", "/x/"));
-    Line::new("COPY a b /srv").in_dir("/srv/app").apply().finds_nothing();
-    Line::new("COPY a b ..").in_dir("/srv/app").apply().finds_nothing();
-    Line::new("COPY a*.json /x").apply().finds_nothing();
+    line("COPY <<a b /srv").in_dir("/srv/app").apply().finds_nothing();
+    line("COPY <<a b ..").in_dir("/srv/app").apply().finds_nothing();
+    line("COPY <<a b /x/").apply().finds_nothing();
 }
 
 #[test]
@@ -116,10 +117,9 @@ fn from_names_a_stage_by_name_or_number() {
 #[test]
 fn owner_and_mode_are_for_every_source_and_in_the_history() {
     let applied = Line::new("COPY --chmod=u=rwX,go= --chown=app:0 a b /d/").apply();
-    for copy in copies(&applied) {
-        assert_eq!(copy.owner, Some(Owner { user: "app".into(), group: "0".into() }));
-        assert_eq!(copy.mode, "u=rwX,go=");
-    }
+    let copy = only_copy(&applied);
+    assert_eq!(copy.owner, Some(Owner { user: "app".into(), group: "0".into() }));
+    assert_eq!(copy.mode, "u=rwX,go=");
     assert_eq!(applied.history(), ["COPY --chown=app:0 --chmod=u=rwX,go= a b /d/ # buildkit"]);
     Line::new("COPY --chmod=rwx a b").is_wrong_when_applied("invalid-mode");
     Line::new("COPY --chown=a:b:c a b").is_wrong_when_applied("invalid-owner");
@@ -132,12 +132,13 @@ fn owner_and_mode_are_for_every_source_and_in_the_history() {
 
 #[test]
 fn parents_and_exclusions_are_passed_on() {
-    let applied = Line::new("COPY --parents --exclude=*.log --exclude=!a.log ./x/./y/**/*.c /d/").apply();
+    let applied = Line::new("COPY --parents --exclude=*.log --exclude=!a.log ./x/./y/**/*.c /d").apply();
     let copy = only_copy(&applied);
     assert!(copy.keep_parents);
     assert_eq!(copy.paths, ["./x/./y/**/*.c"]);
     assert_eq!(copy.exclude_patterns, ["*.log", "!a.log"]);
-    assert_eq!(applied.history(), ["COPY --parents ./x/./y/**/*.c /d/ # buildkit"]);
+    assert_eq!(copy.dest, "/d/");
+    assert_eq!(applied.history(), ["COPY --parents ./x/./y/**/*.c /d # buildkit"]);
     assert!(!only_copy(&Line::new("COPY --parents=false a b").apply()).keep_parents);
 }
 
@@ -178,9 +179,10 @@ fn here_documents_are_files_named_after_their_delimiter() {
         .apply();
     let copies = copies(&applied);
     let paths: Vec<&str> = copies.iter().map(|copy| copy.paths[0].as_str()).collect();
-    assert_eq!(paths, ["/x", "/a.txt", "/b"]);
+    assert_eq!(paths, ["/x", "/a.txt"]);
+    assert_eq!(copies[1].paths, ["/a.txt", "/b"]);
     let OpKind::File(FileOp { base: None, actions }) = &applied.op(copies[1].input).kind else { panic!() };
-    let [FileAction::MakeFile(file)] = actions.as_slice() else { panic!() };
+    let [FileAction::MakeFile(file), FileAction::MakeFile(_)] = actions.as_slice() else { panic!() };
     assert_eq!((file.path.as_str(), file.data.as_slice(), file.mode), ("/a.txt", b"A\n".as_slice(), 0o644));
     assert_eq!((copies[1].mode.as_str(), copies[1].allow_wildcard), ("600", false));
     assert_eq!(applied.history(), ["COPY --chmod=600 x <<a.txt <<b /d/ # buildkit"]);

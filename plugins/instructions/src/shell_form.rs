@@ -63,7 +63,8 @@ pub(crate) fn warn_of_json(statement: &Statement, text: &str, instruction: &str,
     }
     let (reason, mended) = why_no_json(text);
     let at = statement.arguments.first().map_or(&statement.at, |text| &text.at);
-    let message = format!("`{text}` looks like a JSON array, but {reason}: the shell runs it as it stands");
+    let message =
+        format!("`{text}` looks like a JSON array, but {reason}: this is shell form, run as it stands");
     let mut warning = Diagnostic::warning("looks-like-json", message).at(at);
     warning = match mended {
         Some(mended) => warning.help(format!("write `{instruction} {mended}`")).fix(at, mended),

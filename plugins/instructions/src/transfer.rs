@@ -2,13 +2,13 @@
 
 use kiln_sdk::GraphBuilder;
 use kiln_sdk::wit::diagnostics::{Diagnostic, Span};
-use kiln_sdk::wit::graph::{CopyAction, FileAction, FileOp, MakeFileAction, OpKind, Owner};
+use kiln_sdk::wit::graph::{CopyAction, FileAction, MakeFileAction, Output, Owner};
 use kiln_sdk::wit::instruction_types::{Argument, Heredoc, Outcome, Stage, Statement};
 
 use crate::findings::Findings;
 use crate::history::entry;
 use crate::ownership::{chmod, chown};
-use crate::path::{absolute, destination};
+use crate::path::{absolute, clean, destination};
 use crate::statement::{boolean, comment_in_words, flags, listed, nonempty_flag};
 
 /// Grammar of the line (§5.6, §6.7).
@@ -90,6 +90,7 @@ pub(crate) struct Transfer<'a> {
     exclude: Vec<String>,
     link: bool,
     pub(crate) graph: GraphBuilder,
+    actions: Vec<CopyAction>,
 }
 
 impl<'a> Transfer<'a> {
@@ -110,7 +111,7 @@ impl<'a> Transfer<'a> {
         }
         let exclude =
             flags(statement, "exclude").flat_map(|flag| &flag.values).map(|it| it.value.clone()).collect();
-        let transfer = Self {
+        Some(Self {
             sources,
             heredocs,
             target,
@@ -120,75 +121,79 @@ impl<'a> Transfer<'a> {
             exclude,
             link,
             graph: GraphBuilder::new().at(&statement.at, statement.original.as_str()),
+            actions: Vec::new(),
             statement,
             stage,
-        };
-        transfer.warn_of_overwriting(arguments, findings);
-        Some(transfer)
-    }
-
-    /// Several files may end up as one (§12.4): whether the destination is a directory is known only when it is
-    /// there, so this is said where nothing points to one.
-    fn warn_of_overwriting(&self, sources: &[Argument], findings: &mut Findings) {
-        let dir = absolute("/", &self.stage.config.working_dir);
-        let is_dir =
-            self.dest.ends_with('/') || dir == self.dest || dir.starts_with(&format!("{}/", self.dest));
-        if sources.len() < 2 || is_dir {
-            return;
-        }
-        let target = self.target.original.as_str();
-        let message =
-            format!("unless `{target}` is a directory already, each source replaces the one before it");
-        let warning = Diagnostic::warning("several-sources", message).at(&self.target.at);
-        findings.push(match self.statement.json {
-            true => warning.help("end the destination with `/`"),
-            false => warning.help(format!("write `{target}/`")).fix(&self.target.at, format!("{target}/")),
-        });
-    }
-
-    /// Finishes a copy of one source with what the line says of all.
-    pub(crate) fn action(&self, copy: CopyAction) -> FileAction {
-        FileAction::Copy(CopyAction {
-            dest: self.dest.clone(),
-            owner: self.owner.clone(),
-            mode: self.mode.clone(),
-            exclude_patterns: self.exclude.clone(),
-            contents_only: true,
-            create_dest: true,
-            ..copy
         })
     }
 
-    /// Paths of sources go first and here-documents last, one layer for all. `more` is what the history shows
-    /// between keyword and owner.
-    pub(crate) fn finish(mut self, mut actions: Vec<FileAction>, more: &str) -> Option<Outcome> {
-        for heredoc in std::mem::take(&mut self.heredocs) {
-            let path = format!("/{}", heredoc.name);
-            let file = MakeFileAction {
-                path: path.clone(),
-                data: heredoc.content.clone().into_bytes(),
-                mode: 0o644,
-                owner: None,
-            };
-            let input = self.graph.file(None, vec![FileAction::MakeFile(file)]);
-            self.graph.rename(input, format!("file {}", heredoc.name));
-            // Its name is to be taken literally, and no pattern is about it.
-            let copy = CopyAction::new(input, vec![path], "");
-            actions.push(match self.action(copy) {
-                FileAction::Copy(copy) => {
-                    FileAction::Copy(CopyAction { exclude_patterns: Vec::new(), ..copy })
-                }
-                other => other,
-            });
+    /// Adds a copy of sources, finished with what the line says of all. Sources of one tree become one action, so
+    /// that the engine sees them to be several (§12.4).
+    pub(crate) fn copy(&mut self, copy: CopyAction) {
+        let mut copy = CopyAction {
+            dest: self.dest.clone(),
+            owner: self.owner.clone(),
+            mode: self.mode.clone(),
+            contents_only: true,
+            create_dest: true,
+            ..copy
+        };
+        // What keeps its directories is put below the destination, whatever that looks like.
+        if copy.keep_parents && !copy.dest.ends_with('/') {
+            copy.dest.push('/');
         }
+        if let Some(last) = self.actions.last_mut() {
+            let paths = std::mem::take(&mut last.paths);
+            let more = std::mem::take(&mut copy.paths);
+            let alike = *last == copy;
+            last.paths = paths;
+            if alike {
+                last.paths.extend(more);
+                return;
+            }
+            copy.paths = more;
+        }
+        self.actions.push(copy);
+    }
+
+    /// A copy of one source as `--exclude` has it, links and patterns as in §12.3.
+    pub(crate) fn local(&mut self, input: Output, source: &str, keep_parents: bool, unpack: &str) {
+        // `/./` says what is to be kept of the path, and would not survive.
+        let path = if keep_parents { source.to_owned() } else { clean(&format!("/{source}")) };
+        self.copy(CopyAction {
+            follow_symlinks: true,
+            allow_wildcard: true,
+            allow_empty_wildcard: true,
+            exclude_patterns: self.exclude.clone(),
+            unpack: unpack.into(),
+            keep_parents,
+            ..CopyAction::new(input, vec![path], "")
+        });
+    }
+
+    /// A copy of a tree or file that was made for this line, whose name is to be taken literally.
+    pub(crate) fn made(&mut self, input: Output, paths: Vec<String>, unpack: &str) {
+        let exclude_patterns = self.exclude.clone();
+        self.copy(CopyAction {
+            exclude_patterns,
+            unpack: unpack.into(),
+            ..CopyAction::new(input, paths, "")
+        });
+    }
+
+    /// Here-documents come last, and all is one layer. `more` is what the history shows between keyword and owner.
+    pub(crate) fn finish(mut self, more: &str, findings: &mut Findings) -> Option<Outcome> {
+        self.copy_heredocs();
+        self.warn_of_overwriting(findings);
+        let actions = std::mem::take(&mut self.actions).into_iter().map(FileAction::Copy).collect();
         let base = self.stage.has_base.then(|| self.graph.base());
         let (layer, root) = match (self.link, base) {
             (true, Some(base)) => {
-                let layer = self.graph.push(OpKind::File(FileOp { base: None, actions }));
+                let layer = self.graph.file(None, actions);
                 (layer, self.graph.merge(vec![base, layer]))
             }
             (_, base) => {
-                let layer = self.graph.push(OpKind::File(FileOp { base, actions }));
+                let layer = self.graph.file(base, actions);
                 (layer, layer)
             }
         };
@@ -199,6 +204,50 @@ impl<'a> Transfer<'a> {
             history: vec![entry(created_by, Some(layer.op))],
             ..Outcome::default()
         })
+    }
+
+    fn copy_heredocs(&mut self) {
+        let mut files = Vec::new();
+        let mut paths = Vec::new();
+        for heredoc in std::mem::take(&mut self.heredocs) {
+            let path = format!("/{}", heredoc.name);
+            let data = heredoc.content.clone().into_bytes();
+            files.push(FileAction::MakeFile(MakeFileAction {
+                path: path.clone(),
+                data,
+                mode: 0o644,
+                owner: None,
+            }));
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
+        }
+        if !files.is_empty() {
+            let input = self.graph.file(None, files);
+            let names: Vec<&str> = paths.iter().map(|path| &path[1..]).collect();
+            self.graph.rename(input, format!("write {}", names.join(" ")));
+            // Patterns are about what is found, and this is said outright.
+            self.copy(CopyAction::new(input, paths, ""));
+        }
+    }
+
+    /// Sources of several trees may end up as one file (§12.4). The engine, which knows whether the destination is a
+    /// directory, sees each tree by itself, so this is said where nothing points to one.
+    fn warn_of_overwriting(&self, findings: &mut Findings) {
+        let dir = absolute("/", &self.stage.config.working_dir);
+        let is_dir =
+            self.dest.ends_with('/') || dir == self.dest || dir.starts_with(&format!("{}/", self.dest));
+        if self.actions.len() < 2 || is_dir {
+            return;
+        }
+        let target = self.target.original.as_str();
+        let message =
+            format!("unless `{target}` is a directory already, each source replaces the one before it");
+        let warning = Diagnostic::warning("several-sources", message).at(&self.target.at);
+        findings.push(match self.statement.json {
+            true => warning.help("end the destination with `/`"),
+            false => warning.help(format!("write `{target}/`")).fix(&self.target.at, format!("{target}/")),
+        });
     }
 
     fn created_by(&self, more: &str) -> String {
