@@ -83,6 +83,6 @@ mod as_root {
         space.build_text("FROM scratch\nCOPY Dockerfile /\n", &["-t", "empty"]).ok();
         let ran = space.kiln(&["run", "empty"]);
         assert_ne!(ran.status, 0, "{ran}");
-        ran.says(&["empty", "CMD"]);
+        ran.says(&["empty", "command"]);
     }
 }
