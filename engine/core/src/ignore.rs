@@ -200,6 +200,8 @@ pub struct Level<'a> {
     ignore: &'a Ignore,
     /// The last rule that matched the directory or one above. Only later ones can change the verdict.
     decided: Option<u32>,
+    /// A rule speaks of what it matches alone, not of what that holds.
+    exact: bool,
     /// Rules with a literal part next, by that part: rule and place in it.
     literal: HashMap<&'a [u8], Vec<(u32, usize)>>,
     other: Vec<(u32, usize)>,
@@ -214,7 +216,7 @@ pub enum Descend<'a> {
 
 impl<'a> Level<'a> {
     fn new(ignore: &'a Ignore, decided: Option<u32>, active: impl Iterator<Item = (u32, usize)>) -> Self {
-        let mut level = Self { ignore, decided, literal: HashMap::new(), other: Vec::new() };
+        let mut level = Self { ignore, decided, exact: false, literal: HashMap::new(), other: Vec::new() };
         for (rule, place) in active.filter(|(rule, _)| Some(*rule) > decided) {
             let PathPattern::Parts(parts) = &ignore.rules[rule as usize].pattern else {
                 continue;
@@ -240,13 +242,14 @@ impl<'a> Level<'a> {
         let decided = self.judge(path, &mut |state| active.push(state));
         active.sort_unstable();
         active.dedup();
-        let level = Self::new(self.ignore, decided, active.into_iter());
-        let matched = self.verdict_of(decided);
-        let descend = match level.may_differ(matched) {
+        let inherited = if self.exact { None } else { decided };
+        let mut level = Self::new(self.ignore, inherited, active.into_iter());
+        level.exact = self.exact;
+        let descend = match level.may_differ(self.verdict_of(inherited)) {
             true => Descend::Yes(level),
             false => Descend::No,
         };
-        (matched, descend)
+        (self.verdict_of(decided), descend)
     }
 
     fn verdict_of(&self, rule: Option<u32>) -> bool {
@@ -310,7 +313,17 @@ enum State<'a> {
 
 impl<'a> Sieve<'a> {
     pub fn new(ignore: &'a Ignore) -> Self {
-        let top = ignore.top();
+        Self::from_top(ignore.top())
+    }
+
+    /// One in which a rule speaks of what it matches alone, not of what that holds: for finding, not for leaving out.
+    pub fn exact(ignore: &'a Ignore) -> Self {
+        let mut top = ignore.top();
+        top.exact = true;
+        Self::from_top(top)
+    }
+
+    fn from_top(top: Level<'a>) -> Self {
         Self {
             levels: vec![match top.may_differ(false) {
                 true => State::Open(top),
@@ -323,20 +336,17 @@ impl<'a> Sieve<'a> {
     pub fn judge(&mut self, path: &TreePath) -> Verdict {
         let depth = path.as_bytes().iter().filter(|b| **b == b'/').count();
         self.levels.truncate(depth + 1);
-        let state = match self.levels.last() {
-            None => State::Settled(false),
-            Some(State::Settled(matched)) => State::Settled(*matched),
+        let (matched, below) = match self.levels.last() {
+            None => (false, State::Settled(false)),
+            Some(State::Settled(matched)) => (*matched, State::Settled(*matched)),
             Some(State::Open(level)) => match level.enter(path) {
-                (matched, Descend::No) => State::Settled(matched),
-                (matched, Descend::Yes(below)) => {
-                    self.levels.push(State::Open(below));
-                    return Verdict { matched, settled: false };
-                }
+                (matched, Descend::No) => (matched, State::Settled(matched && !level.exact)),
+                (matched, Descend::Yes(below)) => (matched, State::Open(below)),
             },
         };
-        let matched = matches!(state, State::Settled(true));
-        self.levels.push(state);
-        Verdict { matched, settled: true }
+        let settled = matches!(below, State::Settled(_));
+        self.levels.push(below);
+        Verdict { matched, settled }
     }
 
     /// As [`Sieve::judge`], of something that holds nothing.

@@ -20,6 +20,7 @@ pub mod platform;
 pub mod reference;
 pub mod seams;
 pub mod select;
+pub mod solve;
 pub mod tree;
 pub mod users;
 

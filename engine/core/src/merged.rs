@@ -8,10 +8,12 @@ use crate::digest::LayerId;
 use crate::tree::{Content, Entry, Kind, Place, Time, Tree, TreePath};
 
 mod resolve;
+mod view;
 mod walk;
 
 pub use resolve::{Follow, MAX_LINKS, ResolveError, Resolved};
 pub(crate) use resolve::{Look, Way, follow};
+pub use view::{ContentReader, MergedView};
 pub use walk::{Below, Walk};
 
 /// A stack of trees, base first. Whiteouts, opaque directories and replaced kinds of the upper ones hide what lies
