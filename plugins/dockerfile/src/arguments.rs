@@ -21,11 +21,9 @@ pub struct Cut {
     pub problems: Vec<Diagnostic>,
     /// Variables that are neither set nor declared, and where they were used.
     pub undefined: Vec<(String, Span)>,
-    /// The words were `key value` (§5.4).
-    pub legacy: bool,
 }
 
-/// Problems of the text itself, for which a trigger is refused when it is written (§16.1).
+/// Problems of the text itself, whoever finds them: for these a trigger is refused when it is written (§16.1).
 pub const LEXICAL: [&str; 3] = ["json-not-strings", "pair-without-value", "pair-without-equals"];
 
 /// What Go's `strconv.ParseBool` takes for a truth value.
@@ -39,8 +37,7 @@ pub fn boolean(text: &str) -> Option<bool> {
 
 /// Cuts `line`. Without `variables` nothing is expanded: values are as written.
 pub fn cut(line: &Line, descriptor: &Descriptor, escape: char, variables: Option<&dyn Variables>) -> Cut {
-    let mut cutter =
-        Cutter { line, escape, variables, problems: Vec::new(), undefined: Vec::new(), legacy: false };
+    let mut cutter = Cutter { line, escape, variables, problems: Vec::new(), undefined: Vec::new() };
     let flag_values = cutter.flags(descriptor);
     let json = if descriptor.form.json { json::read(line.arguments()) } else { json::Array::NotArray };
     let is_json = matches!(json, json::Array::Strings(_));
@@ -53,7 +50,7 @@ pub fn cut(line: &Line, descriptor: &Descriptor, escape: char, variables: Option
         json::Array::NotArray => cutter.arguments(descriptor),
     };
     let heredocs = line.heredocs.iter().map(|heredoc| cutter.heredoc(heredoc, descriptor.heredocs)).collect();
-    let Cutter { problems, undefined, legacy, .. } = cutter;
+    let Cutter { problems, undefined, .. } = cutter;
     Cut {
         statement: Statement {
             keyword: descriptor.keyword.clone(),
@@ -66,7 +63,6 @@ pub fn cut(line: &Line, descriptor: &Descriptor, escape: char, variables: Option
         },
         problems,
         undefined,
-        legacy,
     }
 }
 
@@ -101,7 +97,6 @@ struct Cutter<'l> {
     variables: Option<&'l dyn Variables>,
     problems: Vec<Diagnostic>,
     undefined: Vec<(String, Span)>,
-    legacy: bool,
 }
 
 impl Cutter<'_> {
@@ -172,39 +167,16 @@ impl Cutter<'_> {
         let found = words::quoted(text, line.rest.clone(), self.escape);
         let Some(first) = found.first() else { return Vec::new() };
         if !text[first.clone()].contains('=') {
-            self.legacy = true;
             let key = words::blanks(text, line.rest.clone()).swap_remove(0);
             let value = words::trim(text, key.end..line.rest.end);
-            if value.is_empty() {
-                let (keyword, name) = (&line.keyword, &text[key.clone()]);
-                self.problems.push(
-                    Diagnostic::error("pair-without-value", format!("{keyword} `{name}` has no value"))
-                        .at(&line.span(&key))
-                        .help(format!("write `{keyword} {name}=value`")),
-                );
-                return Vec::new();
-            }
-            return vec![self.pair(key.start..value.end, key, value, expand)];
+            return vec![self.pair(key.start..value.end.max(key.end), key, value, expand)];
         }
         let mut pairs = Vec::new();
         for word in found {
-            match text[word.clone()].find('=') {
-                Some(at) => {
-                    let at = word.start + at;
-                    pairs.push(self.pair(word.clone(), word.start..at, at + 1..word.end, expand));
-                }
-                None => {
-                    let written = &text[word.clone()];
-                    self.problems.push(
-                        Diagnostic::error(
-                            "pair-without-equals",
-                            format!("`{written}` is not of the form `name=value`"),
-                        )
-                        .at(&line.span(&word))
-                        .help("quote values that hold blanks: `name=\"a value\"`"),
-                    );
-                }
-            }
+            // Without `=` it is all key; whoever judges sees that in the original.
+            let equals = text[word.clone()].find('=').map_or(word.end, |at| word.start + at);
+            let value = word.end.min(equals + 1)..word.end;
+            pairs.push(self.pair(word.clone(), word.start..equals, value, expand));
         }
         pairs
     }

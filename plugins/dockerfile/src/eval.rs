@@ -321,7 +321,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             self.history(statement.original.trim().to_owned(), layer);
         }
         for entry in outcome.history {
-            let layer = entry.layer.and_then(|op| layers(op));
+            let layer = entry.layer.and_then(&layers);
             let comment = if entry.comment.is_empty() { HISTORY_COMMENT.to_owned() } else { entry.comment };
             self.state.history.push(HistoryEntry { created_by: entry.created_by, comment, layer });
         }

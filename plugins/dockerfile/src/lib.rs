@@ -4,6 +4,9 @@
 //! needed and what they begin with ([`resolve`], [`plan`]), and each line of those is evaluated by asking the plugin of
 //! its keyword ([`eval`]). FROM, ARG and ONBUILD are done here. Sections are those of the Dockerfile specification.
 
+// A finding is large, and a file that is wrong is the rare case.
+#![allow(clippy::result_large_err)]
+
 pub mod answer;
 pub mod arguments;
 pub mod assemble;
@@ -28,6 +31,10 @@ pub mod plan;
 pub mod platform;
 pub mod reference;
 pub mod resolve;
+pub mod run;
 pub mod scope;
 pub mod stages;
 pub mod words;
+
+#[cfg(test)]
+mod tests;

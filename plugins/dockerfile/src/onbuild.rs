@@ -95,16 +95,14 @@ pub fn judge(
     if cut.problems.is_empty() {
         return Some(cut.statement);
     }
-    let lexical = |problem: &Diagnostic| LEXICAL.contains(&problem.code.as_str());
-    problems.extend(
-        cut.problems.into_iter().map(|problem| if lexical(&problem) { problem } else { when_fired(problem) }),
-    );
+    problems.extend(cut.problems.into_iter().map(when_fired));
     None
 }
 
-/// A problem that only builds based on this one will have.
+/// A problem that only builds based on this one will have, unless it is one of the text itself.
 pub fn when_fired(mut problem: Diagnostic) -> Diagnostic {
-    if problem.severity == Severity::Error {
+    let rule = problem.code.rsplit('/').next().unwrap_or_default();
+    if problem.severity == Severity::Error && !LEXICAL.contains(&rule) {
         problem.severity = Severity::Warning;
         problem.message = format!("builds based on this one will fail: {}", problem.message);
     }

@@ -75,20 +75,21 @@ fn section_5_2_json() {
 #[test]
 fn section_5_4_pairs() {
     let pairs = |text| {
-        let cut = read(text, Split::Pairs, false, Some(&TABLE));
-        let pairs: Vec<_> = cut.statement.arguments.into_iter().map(|it| (it.key, it.value)).collect();
-        (pairs, cut.legacy)
+        let arguments = read(text, Split::Pairs, false, Some(&TABLE)).statement.arguments;
+        arguments.into_iter().map(|it| (it.key, it.value, it.original)).collect::<Vec<_>>()
     };
-    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let pair =
+        |key: &str, value: &str, original: &str| (key.to_owned(), value.to_owned(), original.to_owned());
     assert_eq!(
         pairs("ENV a=1 b=$x \"c d\"='e=f'"),
-        (vec![pair("a", "1"), pair("b", "one two"), pair("c d", "e=f")], false)
+        [pair("a", "1", "a=1"), pair("b", "one two", "b=$x"), pair("c d", "e=f", "\"c d\"='e=f'")]
     );
-    assert_eq!(pairs("ENV a  b=c $x "), (vec![pair("a", "b=c one two")], true));
-    assert_eq!(pairs("ENV a="), (vec![pair("a", "")], false));
-    assert_eq!(pairs("ENV =x"), (vec![pair("", "x")], false));
-    assert_eq!(codes("ENV a", Split::Pairs, false), ["pair-without-value"]);
-    assert_eq!(codes("ENV a=1 b c", Split::Pairs, false), ["pair-without-equals", "pair-without-equals"]);
+    assert_eq!(pairs("ENV a  b=c $x "), [pair("a", "b=c one two", "a  b=c $x")]);
+    assert_eq!(pairs("ENV a="), [pair("a", "", "a=")]);
+    assert_eq!(pairs("ENV =x"), [pair("", "x", "=x")]);
+    assert_eq!(pairs("ENV a"), [pair("a", "", "a")]);
+    assert_eq!(pairs("ENV a=1 b"), [pair("a", "1", "a=1"), pair("b", "", "b")]);
+    assert_eq!(pairs("ENV "), []);
 }
 
 #[test]

@@ -1,0 +1,5 @@
+//! Whole files against a host that lives in memory, with the instructions that ship with kiln.
+
+mod build;
+mod check;
+mod world;
