@@ -9,6 +9,7 @@ pub mod blob;
 pub mod compression;
 pub mod document;
 pub mod layer;
+pub mod registry;
 
 pub use blob::{BlobPipe, BlobResult, Compress};
 pub use compression::{Compression, decompress, is_tar, sniff};
@@ -19,4 +20,8 @@ pub use document::{
 pub use layer::{
     ArchiveStats, LayerStats, LayerWriter, Limits, ReadLayerError, Times, WriteLayerError, read_archive,
     read_layer,
+};
+pub use registry::{
+    Credentials, CredentialsError, HostConfig, Patience, PulledImage, Pushed, Registry, RegistryConfig,
+    RegistryError, ResolvedManifest,
 };

@@ -51,7 +51,7 @@ impl Manifest {
     /// `said` is the media type that the descriptor or the server gave, for documents that do not say it themselves.
     pub fn parse(bytes: &[u8], said: Option<&str>) -> Result<Self, DocumentError> {
         check_size(bytes)?;
-        let media_type = super::manifest::media_type_of(bytes, said)?;
+        let media_type = media_type_of(bytes, said)?;
         if !media_type::is_manifest(&media_type) {
             return Err(DocumentError::MediaType { media_type, expected: "image manifest" });
         }
@@ -107,7 +107,7 @@ impl Manifest {
 /// What a document says it is, else what it was said to be, else what it looks like. If the two disagree, one of them
 /// could make a reader see layers where another sees manifests; so that is an error (image-spec 1.1, manifest.md,
 /// "mediaType").
-pub(super) fn media_type_of(bytes: &[u8], said: Option<&str>) -> Result<String, DocumentError> {
+pub(crate) fn media_type_of(bytes: &[u8], said: Option<&str>) -> Result<String, DocumentError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Outline {
