@@ -19,6 +19,7 @@ mod keyword;
 mod label;
 mod maintainer;
 mod mount;
+mod mount_fields;
 mod ownership;
 mod pairs;
 mod path;

@@ -2,6 +2,7 @@ use kiln_sdk::wit::diagnostics::Severity;
 use kiln_sdk::wit::graph::{FileOp, Hole, NamedHole, OpKind};
 
 use super::*;
+use crate::mount_fields::size_kib;
 use crate::testing::{Applied, Line};
 
 fn run(mount: &str) -> Line {
@@ -203,6 +204,7 @@ fn wrong_values_and_options_of_other_types_are_errors_where_they_are_evaluated()
     ] {
         assert_eq!(run(fields).is_wrong_when_applied("invalid-mount").message, message, "{fields}");
     }
+    run("sharing=locked,type=cache,target=/x").apply().finds_nothing();
     let found = run("required,type=secret,id=x").is_wrong_when_applied("invalid-mount");
     assert_eq!(found.help, "put `type=` first");
     let found = run("type=cache,taget=/x").is_wrong_when_applied("unknown-mount-option");

@@ -11,7 +11,8 @@ use crate::findings::Findings;
 use crate::git::boolean;
 use crate::history::entry;
 use crate::keyword::{COMMAND, Flag, Keyword};
-use crate::mount::{self, Mounts};
+use crate::mount::Mounts;
+use crate::mount_fields;
 use crate::shell_form::{elements, text, warn_of_json, warn_of_no_shell, with_shell};
 use crate::statement::{flag, flags};
 use crate::transfer::judge_name;
@@ -38,7 +39,7 @@ const PIPES: &str = "/dev/pipes";
 
 fn validate(statement: &Statement, findings: &mut Findings) {
     for flag in flags(statement, "mount") {
-        mount::validate(flag, findings);
+        mount_fields::validate(flag, findings);
     }
     network(statement, findings);
     security(statement, findings);
