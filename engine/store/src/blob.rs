@@ -27,6 +27,13 @@ pub struct BlobFile {
     _store: Store,
 }
 
+impl BlobFile {
+    /// The blob stays for as long as the store it was opened in, which the caller keeps.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+}
+
 /// Bytes on their way into the content store. Dropped without a commit nothing remains of them.
 #[derive(Debug)]
 pub struct BlobWriter {

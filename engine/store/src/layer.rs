@@ -280,6 +280,14 @@ pub enum OpenContentError {
     Fs(#[from] FsError),
 }
 
+/// The blob that a note's file is about.
+pub(crate) fn noted_blob(bytes: &[u8]) -> Option<BlobDigest> {
+    let text = std::str::from_utf8(sealed::open("blob note", bytes)?).ok()?;
+    let lines: Vec<&str> = text.lines().collect();
+    // Settings may be of several lines; what follows them is not.
+    Some(BlobDigest(lines.get(lines.len().checked_sub(4)?)?.parse().ok()?))
+}
+
 fn parse_note(bytes: &[u8], settings: &str) -> Option<BlobNote> {
     let text = std::str::from_utf8(sealed::open("blob note", bytes)?).ok()?;
     let mut lines = text.strip_prefix(settings)?.strip_prefix('\n')?.lines();

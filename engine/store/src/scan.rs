@@ -13,7 +13,7 @@ use crate::attributes::{self, Attributes, On};
 use crate::content::hash_all;
 use crate::fault::{At, FsError};
 use crate::store::OwnerMapping;
-use crate::walk::{self, Gather, MAX_PATH, WalkError, names, on, stat_at, stat_fd};
+use crate::walk::{self, Gather, Job, MAX_PATH, More, WalkError, names, on, stat_at, stat_fd};
 
 /// What lies in a directory.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Scanner {
         dir: &OwnedFd,
         path: TreePath,
         name: &CStr,
-        more: &mut Vec<TreePath>,
+        more: &mut More<Self>,
     ) -> Result<(), WalkError> {
         let stat = stat_at(dir, name).map_err(on("look at", &path))?;
         let (major, minor) = (stat.stx_rdev_major, stat.stx_rdev_minor);
@@ -71,7 +71,7 @@ impl Scanner {
                     let source = rustix::io::Errno::NAMETOOLONG;
                     return Err(on("open the directory", &path)(source));
                 }
-                more.push(path);
+                more.push(Job { path, state: () });
                 return Ok(());
             }
             // Attributes are read when the file is opened for its bytes.
@@ -108,18 +108,16 @@ impl Scanner {
 }
 
 impl Gather for Scanner {
-    fn directory(
-        &mut self,
-        dir: &OwnedFd,
-        path: &TreePath,
-        more: &mut Vec<TreePath>,
-    ) -> Result<(), WalkError> {
+    type State = ();
+
+    fn directory(&mut self, dir: &OwnedFd, job: Job<()>, more: &mut More<Self>) -> Result<(), WalkError> {
+        let path = &job.path;
         let stat = stat_fd(dir).map_err(on("look at", path))?;
         let attributes = attributes::read(On::Open(dir.as_fd()), self.mapping)
             .map_err(|source| WalkError { action: "read attributes of", path: path.clone(), source })?;
         let opaque = attributes.opaque;
         self.push(path.clone(), &stat, Kind::Directory { opaque }, attributes);
-        names(dir, path, |name| self.child(dir, path.join(name.to_bytes()), name, more))
+        names(dir, path, |name, _| self.child(dir, path.join(name.to_bytes()), name, more))
     }
 }
 
@@ -136,7 +134,7 @@ pub(crate) fn whiteout() -> Entry {
 pub(crate) fn scan(root: &Path, mapping: OwnerMapping) -> Result<Found, FsError> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = rustix::fs::open(root, flags, Mode::empty()).at("open the directory", root)?;
-    let scanners = walk::walk(fd.as_fd(), || Scanner { mapping, items: Vec::new(), strays: Vec::new() });
+    let scanners = walk::walk(fd.as_fd(), (), || Scanner { mapping, items: Vec::new(), strays: Vec::new() });
     let mut found = Found::default();
     let mut items = Vec::new();
     for scanner in scanners.map_err(|e| e.below(root))? {

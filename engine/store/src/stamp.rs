@@ -15,6 +15,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::fault::{At, FsError};
 use crate::sealed;
+use crate::store::Store;
 
 /// On a blob's file, and on the directory of a layer for its directory form.
 const ATTRIBUTE: &str = "user.kiln.stamp";
@@ -119,6 +120,34 @@ impl Durable {
         let fresh = root.join(format!("tmp/{DURABLE}-{:016x}", crate::temp::random()));
         fs::write(&fresh, sealed::seal("durable", &body)).at("write the file", &fresh)?;
         fs::rename(&fresh, root.join(DURABLE)).at("put in place", root.join(DURABLE))
+    }
+}
+
+impl Store {
+    /// Has everything that was published until now written to disk, in a thread of its own, and then says so in
+    /// `durable`. To be called once by a build that works, early; never on the way to a no-op. The mark is not moved if
+    /// the system reports an error. The thread ends with the process: then the mark stays where it was.
+    pub fn flush(&self) -> Flush {
+        let store = self.clone();
+        Flush(std::thread::spawn(move || {
+            let until = Stamp::now();
+            let root = &store.0.root;
+            let handle = fs::File::open(root).at("open the directory", root)?;
+            rustix::fs::syncfs(&handle).at("flush the file system of", root)?;
+            // Read again: another process may have moved it.
+            Durable::load(root).advance(root, until)
+        }))
+    }
+}
+
+/// A flush under way.
+#[derive(Debug)]
+pub struct Flush(std::thread::JoinHandle<Result<(), FsError>>);
+
+impl Flush {
+    /// Waits for its end.
+    pub fn wait(self) -> Result<(), FsError> {
+        self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 

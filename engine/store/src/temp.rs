@@ -22,6 +22,7 @@ pub(crate) struct Temp {
     path: PathBuf,
     is_directory: bool,
     published: bool,
+    left: bool,
 }
 
 /// Whether what has the name already is to make room.
@@ -53,6 +54,7 @@ impl Temp {
                     path: store.root.join(format!("tmp/{name:016x}")),
                     is_directory,
                     published: false,
+                    left: false,
                 });
             }
         }
@@ -78,6 +80,12 @@ impl Temp {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Keeps it locked for as long as the store lives.
+    fn leave(mut self) -> PathBuf {
+        self.left = true;
+        self.path.clone()
     }
 
     /// Renames it to its final name. `false` when that is taken and `existing` says to keep.
@@ -115,7 +123,9 @@ impl Drop for Temp {
             // What cannot be removed now is swept later.
             let _ = fs::remove_file(&self.path);
         }
-        self.store.uses.release(self.name);
+        if !self.left {
+            self.store.uses.release(self.name);
+        }
     }
 }
 
@@ -126,6 +136,11 @@ impl Store {
         file.write_all(bytes).at("write the file", temp.path())?;
         drop(file);
         temp.publish(to, existing)
+    }
+
+    /// A fresh empty directory of root's, 0755, that stays while this store lives.
+    pub fn empty_directory(&self) -> Result<PathBuf, FsError> {
+        Ok(Temp::directory(&self.0)?.leave())
     }
 
     /// Moves something out of the way, to be deleted by the next sweep.

@@ -152,7 +152,7 @@ pub(crate) fn layers_read(bytes: &[u8]) -> Option<Vec<LayerId>> {
     Input(sealed::open(KIND, bytes)?).layers()
 }
 
-fn number(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn number(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -160,12 +160,12 @@ fn number(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-fn text(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn text(out: &mut Vec<u8>, bytes: &[u8]) {
     number(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
-struct Input<'a>(&'a [u8]);
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Input<'a> {
     fn byte(&mut self) -> Option<u8> {
@@ -174,7 +174,7 @@ impl<'a> Input<'a> {
         Some(*first)
     }
 
-    fn number(&mut self) -> Option<u64> {
+    pub(crate) fn number(&mut self) -> Option<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -186,7 +186,7 @@ impl<'a> Input<'a> {
         None
     }
 
-    fn small(&mut self) -> Option<u32> {
+    pub(crate) fn small(&mut self) -> Option<u32> {
         u32::try_from(self.number()?).ok()
     }
 
@@ -196,12 +196,12 @@ impl<'a> Input<'a> {
         Some(bytes)
     }
 
-    fn text(&mut self) -> Option<&'a [u8]> {
+    pub(crate) fn text(&mut self) -> Option<&'a [u8]> {
         let length = usize::try_from(self.number()?).ok()?;
         self.bytes(length)
     }
 
-    fn array(&mut self) -> Option<[u8; 32]> {
+    pub(crate) fn array(&mut self) -> Option<[u8; 32]> {
         self.bytes(32)?.try_into().ok()
     }
 

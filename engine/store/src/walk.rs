@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use kiln_core::TreePath;
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags, openat2, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags, openat2, statx};
 use rustix::io::Errno;
 
 /// Directories that one thread reads before it asks for company.
@@ -69,35 +69,46 @@ pub(crate) fn stat_at(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Statx> 
 }
 
 /// What one thread gathers.
-pub(crate) trait Gather: Send {
+pub(crate) trait Gather: Send + Sized {
+    /// What is to be known of a directory before it is looked at.
+    type State: Send;
+
     /// Looks at one directory. Directories pushed on `more` are looked at later, by whichever thread is free.
     fn directory(
         &mut self,
         dir: &OwnedFd,
-        path: &TreePath,
-        more: &mut Vec<TreePath>,
+        job: Job<Self::State>,
+        more: &mut More<Self>,
     ) -> Result<(), WalkError>;
 }
+
+/// A directory to be looked at.
+pub(crate) struct Job<S> {
+    pub(crate) path: TreePath,
+    pub(crate) state: S,
+}
+
+pub(crate) type More<G> = Vec<Job<<G as Gather>::State>>;
 
 /// Calls `each` with every name in `dir` but `.` and `..`, in the file system's order.
 pub(crate) fn names(
     dir: &OwnedFd,
     path: &TreePath,
-    mut each: impl FnMut(&CStr) -> Result<(), WalkError>,
+    mut each: impl FnMut(&CStr, FileType) -> Result<(), WalkError>,
 ) -> Result<(), WalkError> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); LISTING];
     let mut listing = RawDir::new(dir, &mut buffer);
     while let Some(entry) = listing.next() {
         let entry = entry.map_err(on("list the directory", path))?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            each(entry.file_name())?;
+            each(entry.file_name(), entry.file_type())?;
         }
     }
     Ok(())
 }
 
-struct Queue {
-    waiting: Vec<TreePath>,
+struct Queue<S> {
+    waiting: Vec<Job<S>>,
     /// Threads that may still push.
     busy: usize,
     failed: bool,
@@ -106,14 +117,15 @@ struct Queue {
 /// Visits every directory from `root` down, with as many threads as pay. Gives what each thread gathered.
 pub(crate) fn walk<G: Gather>(
     root: BorrowedFd<'_>,
+    top: G::State,
     make: impl Fn() -> G + Sync,
 ) -> Result<Vec<G>, WalkError> {
     let mut first = make();
-    let mut waiting = vec![TreePath::root()];
+    let mut waiting = vec![Job { path: TreePath::root(), state: top }];
     let threads = threads();
     let mut seen = 0;
-    while let Some(path) = waiting.pop() {
-        visit(root, &path, &mut first, &mut waiting)?;
+    while let Some(job) = waiting.pop() {
+        visit(root, job, &mut first, &mut waiting)?;
         seen += 1;
         if threads > 1 && seen >= ALONE && waiting.len() > 1 {
             break;
@@ -144,23 +156,23 @@ pub(crate) fn walk<G: Gather>(
 
 fn visit<G: Gather>(
     root: BorrowedFd<'_>,
-    path: &TreePath,
+    job: Job<G::State>,
     gather: &mut G,
-    more: &mut Vec<TreePath>,
+    more: &mut More<G>,
 ) -> Result<(), WalkError> {
-    let dir = match open_directory(root, path) {
+    let dir = match open_directory(root, &job.path) {
         Ok(dir) => dir,
         // Gone or replaced since it was listed: as if it had not been seen. The root must be there.
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !path.is_root() => return Ok(()),
-        Err(e) => return Err(on("open the directory", path)(e)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if !job.path.is_root() => return Ok(()),
+        Err(e) => return Err(on("open the directory", &job.path)(e)),
     };
-    gather.directory(&dir, path, more)
+    gather.directory(&dir, job, more)
 }
 
 fn work<G: Gather>(
     root: BorrowedFd<'_>,
     gather: &mut G,
-    queue: &Mutex<Queue>,
+    queue: &Mutex<Queue<G::State>>,
     changed: &Condvar,
 ) -> Result<(), WalkError> {
     let mut more = Vec::new();
@@ -169,9 +181,9 @@ fn work<G: Gather>(
         if locked.failed {
             return Ok(());
         }
-        if let Some(path) = locked.waiting.pop() {
+        if let Some(job) = locked.waiting.pop() {
             drop(locked);
-            let visited = visit(root, &path, gather, &mut more);
+            let visited = visit(root, job, gather, &mut more);
             locked = queue.lock().unwrap_or_else(PoisonError::into_inner);
             if let Err(e) = visited {
                 locked.failed = true;

@@ -1,6 +1,12 @@
 //! Every form of a layer made, turned into the others, and compared. Run as root: owners, devices and attributes of
 //! files are part of what is compared.
 
+mod context;
+mod flat;
+mod prune;
+mod step;
+mod unpack;
+
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read};
@@ -129,6 +135,23 @@ fn everything() -> Tree {
     Tree::new(tree)
 }
 
+fn names(tree: &Tree) -> Vec<String> {
+    tree.entries()
+        .iter()
+        .map(|(p, e)| {
+            let mark = match &e.kind {
+                Kind::Directory { opaque: true } => "!",
+                Kind::Directory { opaque: false } => "/",
+                Kind::Whiteout => "-",
+                Kind::Symlink(_) => "@",
+                Kind::Link(_) => "=",
+                _ => "",
+            };
+            format!("{}{mark}", String::from_utf8_lossy(p.as_bytes()))
+        })
+        .collect()
+}
+
 fn here(tree: &Tree) -> Tree {
     let mut tree = tree.clone();
     for (_, entry) in tree.entries_mut() {
@@ -186,166 +209,6 @@ fn entries_of_a_tar_make_the_same_layer_in_every_order_and_form() {
         if let Some(directory) = directory {
             assert_eq!(scanned(directory.path()), here(&tree));
         }
-    }
-}
-
-type Came<'a> = Vec<(&'a str, Entry, &'a [u8])>;
-
-fn unpack(store: &Store, came: Came<'_>) -> Result<(Arc<Tree>, Tree), UnpackError> {
-    let mut unpacking = store.unpack_by_content(true)?;
-    let mut plain = store.unpack_by_content(false)?;
-    for (at, entry, bytes) in came {
-        let raise = |e: io::Error| *e.into_inner().unwrap().downcast::<UnpackError>().unwrap();
-        let mut entry = entry;
-        if let Kind::File(file) = &mut entry.kind {
-            file.content.digest = None;
-        }
-        unpacking.entry(path(at), entry.clone(), &mut &bytes[..]).map_err(raise)?;
-        plain.entry(path(at), entry, &mut &bytes[..]).map_err(raise)?;
-    }
-    let (layer, tree) = unpacking.finish()?;
-    let (same, _) = plain.finish()?;
-    assert_eq!(layer, same);
-    let directory = store.directory(&layer)?.unwrap();
-    Ok((tree, scanned(directory.path())))
-}
-
-fn names(tree: &Tree) -> Vec<String> {
-    tree.entries()
-        .iter()
-        .map(|(p, e)| {
-            let mark = match &e.kind {
-                Kind::Directory { opaque: true } => "!",
-                Kind::Directory { opaque: false } => "/",
-                Kind::Whiteout => "-",
-                Kind::Symlink(_) => "@",
-                Kind::Link(_) => "=",
-                _ => "",
-            };
-            format!("{}{mark}", String::from_utf8_lossy(p.as_bytes()))
-        })
-        .collect()
-}
-
-#[track_caller]
-fn check_unpack(came: Came<'_>, expected: &[&str]) -> Arc<Tree> {
-    let space = space();
-    let (tree, on_disk) = unpack(&space.store, came).unwrap();
-    assert_eq!(names(&tree), expected);
-    assert_eq!(names(&on_disk), expected);
-    tree
-}
-
-#[test]
-fn of_entries_with_one_path_the_last_counts() {
-    let one = inline(b"one");
-    let two = inline(b"twoo");
-    check_unpack(
-        vec![("a", one.clone(), b"one"), ("a", dir(), b""), ("a/b", two.clone(), b"twoo")],
-        &["a/", "a/b"],
-    );
-    check_unpack(vec![("a", dir(), b""), ("a/b", one.clone(), b"one"), ("a", two.clone(), b"twoo")], &["a"]);
-    check_unpack(vec![("a", one.clone(), b"one"), ("a", link("b"), b"")], &["a@"]);
-    let mut narrow = dir();
-    narrow.mode = 0o700;
-    let tree = check_unpack(vec![("a/b", one, b"one"), ("a", narrow, b"")], &["a/", "a/b"]);
-    assert_eq!(tree.get(&path("a")).unwrap().mode, 0o700);
-}
-
-#[test]
-fn a_whiteout_hides_only_what_lower_layers_put_there() {
-    let one = inline(b"one");
-    check_unpack(vec![("a", whiteout(), b""), ("a", one.clone(), b"one")], &["a"]);
-    check_unpack(vec![("a", one.clone(), b"one"), ("a", whiteout(), b"")], &["a"]);
-    check_unpack(vec![("a", dir(), b""), ("a", whiteout(), b"")], &["a!"]);
-    check_unpack(vec![("a", whiteout(), b""), ("a/b", one.clone(), b"one")], &["a!", "a/b"]);
-    check_unpack(vec![("a/b", one, b"one"), ("a/c", whiteout(), b"")], &["a/", "a/b", "a/c-"]);
-}
-
-#[test]
-fn an_opaque_mark_keeps_the_metadata_of_its_directory_whichever_comes_first() {
-    let mut narrow = dir();
-    narrow.mode = 0o700;
-    for came in [
-        vec![("a", narrow.clone(), &b""[..]), ("a", opaque(), b"")],
-        vec![("a", opaque(), b""), ("a", narrow.clone(), b"")],
-        vec![("a/b", inline(b"x"), b"x"), ("a", opaque(), b""), ("a", narrow, b"")],
-    ] {
-        let space = space();
-        let (tree, _) = unpack(&space.store, came).unwrap();
-        let a = tree.get(&path("a")).unwrap();
-        assert_eq!((a.mode, &a.kind), (0o700, &Kind::Directory { opaque: true }));
-    }
-}
-
-#[test]
-fn links_of_the_layer_are_followed_and_never_out_of_it() {
-    let space = space();
-    let outside = space.dir.path().join("victim");
-    fs::create_dir(&outside).unwrap();
-    let absolute = link(outside.to_str().unwrap());
-    let (tree, on_disk) = unpack(
-        &space.store,
-        vec![
-            ("real", dir(), b""),
-            ("to-real", link("real"), b""),
-            ("to-real/file", inline(b"x"), b"x"),
-            ("up", link("../../../.."), b""),
-            ("up/etc/file", inline(b"x"), b"x"),
-            ("out", absolute, b""),
-            ("out/file", inline(b"x"), b"x"),
-        ],
-    )
-    .unwrap();
-    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
-    assert!(tree.get(&path("real/file")).is_some());
-    assert!(tree.get(&path("etc/file")).is_some());
-    assert!(tree.get(&TreePath::clean(outside.join("file").to_str().unwrap())).is_some());
-    assert_eq!(names(&tree), names(&on_disk));
-    let looping =
-        unpack(&space.store, vec![("a", link("b"), b""), ("b", link("a"), b""), ("a/x", inline(b""), b"")]);
-    assert!(matches!(looping, Err(UnpackError::Loop { .. })));
-}
-
-#[test]
-fn a_hard_link_needs_what_it_names_and_outlives_its_replacement() {
-    let space = space();
-    let to = |target: &str| entry(Kind::Link(path(target)));
-    let missing = unpack(&space.store, vec![("a", to("b"), b"")]);
-    assert!(matches!(missing, Err(UnpackError::NoTarget { .. })));
-    let (tree, on_disk) = unpack(
-        &space.store,
-        vec![
-            ("z", inline(b"old"), b"old"),
-            ("a", to("z"), b""),
-            ("m", to("a"), b""),
-            ("z", inline(b"young"), b"young"),
-        ],
-    )
-    .unwrap();
-    assert_eq!(names(&tree), ["a", "m=", "z"]);
-    assert_eq!(on_disk, *tree);
-}
-
-#[test]
-fn what_a_header_says_of_the_size_must_be_true() {
-    let space = space();
-    let error = unpack(&space.store, vec![("a", inline(b"long"), b"sho")]).unwrap_err();
-    assert!(matches!(error, UnpackError::WrongSize { expected: 4, found: 3, .. }));
-    let long = "x".repeat(300);
-    let error = unpack(&space.store, vec![(&long, dir(), b"")]).unwrap_err();
-    assert!(matches!(error, UnpackError::TooLong { length: 300, .. }));
-}
-
-#[test]
-fn an_empty_pulled_layer_is_known_afterwards() {
-    let space = space();
-    let layer = LayerId(Digest::of(b"an empty tar"));
-    for want_directory in [false, true] {
-        let unpacking = space.store.unpack(layer, want_directory).unwrap();
-        assert!(unpacking.finish().unwrap().1.is_empty());
-        assert!(space.store.tree(&layer).unwrap().is_some());
-        assert_eq!(space.store.directory(&layer).unwrap().is_some(), want_directory);
     }
 }
 
@@ -423,157 +286,6 @@ fn of_equal_layers_the_first_ones_times_stay_in_tree_and_directory() {
     assert_eq!(tree.get(&path("d/f")).unwrap().mtime, TIME);
     let directory = space.store.directory(&layer).unwrap().unwrap();
     assert_eq!(scanned(directory.path()), *tree);
-}
-
-#[track_caller]
-fn commit(space: &Space, below: &[&Tree], make: impl FnOnce(&Path)) -> (LayerId, Arc<Tree>) {
-    let step = space.store.begin_step().unwrap();
-    make(step.upper());
-    let below: Vec<Arc<Tree>> = below.iter().map(|tree| Arc::new((*tree).clone())).collect();
-    let (layer, tree) = step.commit(&below).unwrap();
-    assert_eq!(tree.layer_id(), layer);
-    if !tree.is_empty() {
-        let directory = space.store.directory(&layer).unwrap().unwrap();
-        assert_eq!(scanned(directory.path()), *tree);
-    }
-    (layer, tree)
-}
-
-fn make_whiteout(at: &Path) {
-    mknodat(CWD, at, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)).unwrap();
-}
-
-fn make_opaque(at: &Path) {
-    rustix::fs::setxattr(at, "trusted.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
-}
-
-fn set_time(at: &Path) {
-    let time = std::time::UNIX_EPOCH + std::time::Duration::new(TIME.seconds as u64, TIME.nanoseconds);
-    fs::File::open(at).unwrap().set_modified(time).unwrap();
-}
-
-#[test]
-fn a_step_that_changed_nothing_is_the_empty_layer() {
-    let space = space();
-    let base = tree(vec![("tmp", dir()), ("tmp/f", inline(b"x"))]);
-    let (layer, tree) = commit(&space, &[&base], |_| {});
-    assert_eq!((layer, tree.len()), (Tree::default().layer_id(), 0));
-    // A directory that something was made and deleted in, a file copied up and left as it was, and a whiteout and an
-    // opaque mark that hide nothing.
-    let (layer, _) = commit(&space, &[&base], |upper| {
-        fs::create_dir(upper.join("tmp")).unwrap();
-        fs::write(upper.join("tmp/f"), "x").unwrap();
-        set_time(&upper.join("tmp/f"));
-        make_whiteout(&upper.join("tmp/gone"));
-    });
-    assert_eq!(layer, Tree::default().layer_id());
-}
-
-#[test]
-fn what_hides_nothing_is_dropped_from_tree_and_directory_alike() {
-    let space = space();
-    let base = tree(vec![("a", dir()), ("a/old", inline(b"x")), ("b", dir()), ("file", inline(b"y"))]);
-    let (_, tree) = commit(&space, &[&base], |upper| {
-        for name in ["a", "b", "new"] {
-            fs::create_dir(upper.join(name)).unwrap();
-            make_opaque(&upper.join(name));
-            fs::write(upper.join(name).join("f"), "").unwrap();
-        }
-        make_whiteout(&upper.join("file"));
-        make_whiteout(&upper.join("never"));
-        make_whiteout(&upper.join("a/old"));
-    });
-    // In an opaque directory nothing is left to hide.
-    assert_eq!(names(&tree), ["a!", "a/f", "b/", "b/f", "file-", "new/", "new/f"]);
-}
-
-#[test]
-fn looking_down_stops_where_overlay_stops() {
-    let space = space();
-    let bottom = tree(vec![
-        ("a", dir()),
-        ("a/x", inline(b"1")),
-        ("b", dir()),
-        ("b/x", inline(b"1")),
-        ("c", dir()),
-        ("c/x", inline(b"1")),
-    ]);
-    let middle = tree(vec![("a", whiteout()), ("b", opaque()), ("c", inline(b"a file"))]);
-    let top = tree(vec![("a", dir()), ("c", dir())]);
-    let (_, tree) = commit(&space, &[&bottom, &middle, &top], |upper| {
-        for name in ["a", "b", "c"] {
-            fs::create_dir(upper.join(name)).unwrap();
-            make_whiteout(&upper.join(name).join("x"));
-        }
-    });
-    assert!(tree.is_empty(), "{:?}", names(&tree));
-}
-
-#[test]
-fn files_with_other_times_or_metadata_stay_with_the_directories_they_are_in() {
-    let space = space();
-    let base = tree(vec![("d", dir()), ("d/touched", inline(b"x")), ("d/same", inline(b"x"))]);
-    let (_, tree) = commit(&space, &[&base], |upper| {
-        fs::create_dir(upper.join("d")).unwrap();
-        for name in ["d/touched", "d/same", "d/more"] {
-            fs::write(upper.join(name), "x").unwrap();
-        }
-        set_time(&upper.join("d/same"));
-        fs::set_permissions(upper.join("d/more"), fs::Permissions::from_mode(0o6711)).unwrap();
-        chown(upper.join("d"), Some(4), Some(5)).unwrap();
-    });
-    assert_eq!(names(&tree), ["d/", "d/more", "d/touched"]);
-    assert_eq!(tree.get(&path("d")).unwrap().uid, 4);
-    assert_eq!(tree.get(&path("d/more")).unwrap().mode, 0o6711);
-}
-
-#[test]
-fn hard_links_and_odd_files_of_a_step_are_kept_and_sockets_are_not() {
-    let space = space();
-    let base = tree(vec![("replaced", inline(b"x"))]);
-    let (_, tree) = commit(&space, &[&base], |upper| {
-        fs::write(upper.join("z"), "x").unwrap();
-        fs::hard_link(upper.join("z"), upper.join("a")).unwrap();
-        symlink("z", upper.join("l")).unwrap();
-        mknodat(CWD, upper.join("p"), FileType::Fifo, Mode::RUSR, 0).unwrap();
-        for name in ["socket", "replaced"] {
-            std::os::unix::net::UnixListener::bind(upper.join(name)).unwrap();
-        }
-    });
-    assert_eq!(names(&tree), ["a", "l@", "p", "replaced-", "z="]);
-}
-
-#[test]
-fn the_root_counts_only_if_the_step_changed_it() {
-    let space = space();
-    let given = Entry { mode: 0o1777, uid: 7, ..Entry::directory() };
-    let mut step = space.store.begin_step().unwrap();
-    step.set_root(&given).unwrap();
-    assert_eq!(fs::metadata(step.upper()).unwrap().mode() & 0o7777, 0o1777);
-    assert!(step.commit(&[]).unwrap().1.is_empty());
-    let mut step = space.store.begin_step().unwrap();
-    step.set_root(&given).unwrap();
-    fs::set_permissions(step.upper(), fs::Permissions::from_mode(0o700)).unwrap();
-    let (layer, tree) = step.commit(&[]).unwrap();
-    assert_eq!(tree.get(&TreePath::root()).unwrap().mode, 0o700);
-    assert!(space.store.directory(&layer).unwrap().is_some());
-}
-
-#[test]
-fn overlays_names_do_not_come_in_by_a_step() {
-    let space = space();
-    let (_, tree) = commit(&space, &[], |upper| {
-        fs::write(upper.join("f"), "x").unwrap();
-        let set = |name: &str| {
-            rustix::fs::setxattr(upper.join("f"), CString::new(name).unwrap(), b"y", XattrFlags::empty())
-                .unwrap();
-        };
-        set("user.overlay.opaque");
-        set("trusted.overlay.overlay.redirect");
-        set("user.fine");
-    });
-    let xattrs = tree.get(&path("f")).unwrap().xattrs.as_ref().unwrap();
-    assert_eq!(xattrs.len(), 1);
 }
 
 #[test]

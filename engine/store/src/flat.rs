@@ -1,0 +1,147 @@
+//! Lays many adjacent layers out as one directory, for overlay takes only so many.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::Arc;
+
+use kiln_core::tree::{Content, File as TreeFile, Place};
+use kiln_core::{Entry, FileDigest, Kind, LayerId, Stack, Tree, TreePath};
+
+use crate::fault::At;
+use crate::lay_out::{LayOutError, write_tree};
+use crate::layer::LayerDir;
+use crate::lock::offset_of;
+use crate::stamp::Stamp;
+use crate::store::{Checked, Store};
+use crate::temp::{Existing, Temp, rename};
+
+impl Store {
+    /// One directory that stands for `layers`, base first, wherever they lie in a stack: whiteouts and opaque marks are
+    /// kept, for there may be more below. Their directories must exist; files are hard links to theirs where they can
+    /// be.
+    pub fn flatten(&self, layers: &[LayerId]) -> Result<LayerDir, LayOutError> {
+        let id = Stack(layers.to_vec()).id();
+        self.0.uses.hold(offset_of(&id.0))?;
+        let owner = self.0.root.join("flat").join(id.hex());
+        let path = owner.join("dir");
+        if path.is_dir() {
+            let handle = File::open(&owner).at("open", &owner)?;
+            if self.was_checked(Checked::Directory, &id.0)
+                || Stamp::of(&handle).is_some_and(|stamp| self.durable().covers(stamp))
+            {
+                self.note_use(&owner);
+                return Ok(LayerDir::new(self, path));
+            }
+            // Made again rather than compared: it costs the same and there is no tree of it.
+            self.discard(&path)?;
+        }
+        let mut trees = Vec::with_capacity(layers.len());
+        for layer in layers {
+            match self.tree(layer)? {
+                Some(tree) => trees.push((*layer, tree)),
+                None => return Err(LayOutError::NoDirectory { path: TreePath::root(), layer: *layer }),
+            }
+        }
+        let temp = Temp::directory(&self.0)?;
+        let fresh = temp.path().join("dir");
+        fs::DirBuilder::new().mode(0o755).create(&fresh).at("create the directory", &fresh)?;
+        let nowhere = |_: &Place, _: &TreePath| Err(io::Error::from(io::ErrorKind::NotFound));
+        write_tree(self, &fresh, &LayerId(id.0), &merge(&trees), &nowhere)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&owner)
+            .at("create the directory", &owner)?;
+        let handle = File::open(&owner).at("open", &owner)?;
+        Stamp::now().put(&handle).at("stamp", &owner)?;
+        rename(&fresh, &path, Existing::Keep)?;
+        self.note_checked(Checked::Directory, &id.0);
+        Ok(LayerDir::new(self, path))
+    }
+}
+
+/// An entry of the merged changeset.
+struct Merged {
+    entry: Entry,
+    /// Of a file: the layer and the path in it that hold it. Names with one holder are one file.
+    holder: Option<(LayerId, TreePath, Held)>,
+}
+
+/// Size and digest of a file.
+type Held = (u64, Option<FileDigest>);
+
+/// The changeset that does what `trees` do one after the other.
+fn merge(trees: &[(LayerId, Arc<Tree>)]) -> Tree {
+    let mut merged: BTreeMap<TreePath, Merged> = BTreeMap::new();
+    for (layer, tree) in trees {
+        for (path, entry) in tree.entries() {
+            let mut entry = entry.clone();
+            let mut holder = None;
+            match &mut entry.kind {
+                Kind::Directory { opaque } => match merged.get(path).map(|below| &below.entry.kind) {
+                    Some(Kind::Directory { opaque: already }) => {
+                        let already = *already;
+                        if *opaque {
+                            remove_below(&mut merged, path);
+                        }
+                        *opaque |= already;
+                    }
+                    // What it takes the place of kept lower directories from showing, and it must go on doing so.
+                    Some(_) => *opaque = true,
+                    None => {}
+                },
+                kind => {
+                    if path.is_root() {
+                        continue;
+                    }
+                    remove_below(&mut merged, path);
+                    match kind {
+                        Kind::File(file) => {
+                            holder = Some((*layer, path.clone(), (file.size, file.content.digest)));
+                        }
+                        Kind::Link(target) => {
+                            let file = match tree.get(target).map(|held| &held.kind) {
+                                Some(Kind::File(file)) => (file.size, file.content.digest),
+                                _ => continue,
+                            };
+                            holder = Some((*layer, target.clone(), file));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            merged.insert(path.clone(), Merged { entry, holder });
+        }
+    }
+    let mut first: HashMap<(LayerId, TreePath), TreePath> = HashMap::new();
+    let mut entries = Vec::with_capacity(merged.len());
+    for (path, Merged { mut entry, holder }) in merged {
+        if let Some((layer, held, (size, digest))) = holder {
+            entry.kind = match first.get(&(layer, held.clone())) {
+                Some(first) => Kind::Link(first.clone()),
+                None => {
+                    first.insert((layer, held.clone()), path.clone());
+                    let place = Place::Layer { layer, path: held };
+                    Kind::File(TreeFile { size, content: Content { digest, place } })
+                }
+            };
+        }
+        entries.push((path, entry));
+    }
+    Tree::new(entries)
+}
+
+fn remove_below(merged: &mut BTreeMap<TreePath, Merged>, path: &TreePath) {
+    let gone: Vec<TreePath> = merged
+        .range(path.clone()..)
+        .map(|(p, _)| p)
+        .skip_while(|p| *p == path)
+        .take_while(|p| p.below(path).is_some())
+        .cloned()
+        .collect();
+    for path in gone {
+        merged.remove(&path);
+    }
+}
