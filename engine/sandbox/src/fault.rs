@@ -221,18 +221,9 @@ impl From<Fault> for SandboxError {
                 program: about,
                 interpreter: fault.detail[INTERPRETER.len()..].to_owned(),
             },
-            libc::ENOENT => SandboxError::ProgramNotFound {
-                program: about,
-                path: None,
-            },
-            libc::ENOEXEC => SandboxError::ExecFormat {
-                program: about,
-                reason: fault.detail,
-            },
-            _ => SandboxError::NotExecutable {
-                program: about,
-                source,
-            },
+            libc::ENOENT => SandboxError::ProgramNotFound { program: about, path: None },
+            libc::ENOEXEC => SandboxError::ExecFormat { program: about, reason: fault.detail },
+            _ => SandboxError::NotExecutable { program: about, source },
         }
     }
 }
@@ -265,11 +256,7 @@ fn searched(path: Option<&OsString>) -> String {
 }
 
 fn in_backticks(word: &str) -> String {
-    if word.is_empty() {
-        String::new()
-    } else {
-        format!(" `{word}`")
-    }
+    if word.is_empty() { String::new() } else { format!(" `{word}`") }
 }
 
 fn hint(step: Step, errno: i32) -> Option<&'static str> {
@@ -291,9 +278,7 @@ fn hint(step: Step, errno: i32) -> Option<&'static str> {
             "if kiln itself runs in a container, that container must not mask /proc and /sys"
         }
         (Step::MountPoint, libc::ENOENT) => "the root file system has nothing there to mount on",
-        (Step::MountPoint, libc::EROFS) => {
-            "it lies in a read-only mount that has nothing there to mount on"
-        }
+        (Step::MountPoint, libc::EROFS) => "it lies in a read-only mount that has nothing there to mount on",
         (Step::MountPoint, libc::ELOOP) => "the path must not lead through this symbolic link",
         (Step::Mount, libc::ENOTDIR) => {
             "a directory can only be mounted on a directory, and a file on a file"
@@ -315,18 +300,10 @@ mod tests {
     use super::*;
 
     fn message(step: Step, about: &str, errno: i32, detail: &str) -> String {
-        let fault = Fault {
-            step,
-            about: about.into(),
-            errno,
-            detail: detail.to_owned(),
-        };
+        let fault = Fault { step, about: about.into(), errno, detail: detail.to_owned() };
         let mut wire = Writer::default();
         fault.encode(&mut wire);
-        assert_eq!(
-            Fault::decode(&mut Reader::new(&wire.bytes)).as_ref(),
-            Some(&fault)
-        );
+        assert_eq!(Fault::decode(&mut Reader::new(&wire.bytes)).as_ref(), Some(&fault));
         SandboxError::from(fault).to_string()
     }
 

@@ -13,9 +13,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::mount::{MountPropagationFlags, mount_change};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal,
     set_dumpable_behavior, umask, waitid,
@@ -25,7 +23,7 @@ use crate::fault::{At, Fault, Step};
 use crate::init::{self, Ends, World};
 use crate::spec::Network;
 use crate::sys::{self, Side, SingleThreaded};
-use crate::{network, seccomp};
+use crate::{ids, network, seccomp};
 
 /// The name (argument 0) under which this executable is the helper.
 pub(crate) const NAME: &str = "kiln-sandbox";
@@ -98,16 +96,16 @@ fn prepare(socket: &OwnedFd) -> Result<Never, Fault> {
         sys::leave(0);
     }
     // Steps copy this namespace: nothing they mount may travel back.
-    mount_change(
-        "/",
-        MountPropagationFlags::REC | MountPropagationFlags::PRIVATE,
-    )
-    .at(Step::Prepare, "/")?;
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).at(Step::Prepare, "/")?;
     let _ = rustix::thread::set_name(PROCESS_NAME);
     umask(Mode::empty());
+    // Passed on to every step: kiln may have been started with signals ignored, and Rust ignores one itself.
+    sys::reset_signals();
+    sys::unblock_signals();
     let world = World {
         in_user_namespace: crate::rootless::in_user_namespace(),
         filter: seccomp::filter(),
+        capabilities: ids::known_capabilities(),
         network: None,
     };
     serve(socket, single, world)
@@ -138,11 +136,7 @@ fn serve(socket: &OwnedFd, single: SingleThreaded, mut world: World) -> Result<N
                 match network::connect(single, pasta) {
                     Ok((namespace, pid, pidfd)) => {
                         world.network = Some(namespace);
-                        running.push(Running {
-                            pid,
-                            pidfd,
-                            control: None,
-                        });
+                        running.push(Running { pid, pidfd, control: None });
                         let _ = send(control, &[CONNECTED], SendFlags::NOSIGNAL);
                     }
                     Err(fault) => init::report(control.as_fd(), &fault),
@@ -196,11 +190,7 @@ fn wait(socket: &OwnedFd, running: &[Running]) -> rustix::io::Result<(bool, Vec<
 fn answer(step: &mut Running, report: Report) -> bool {
     if report.spoken {
         let mut command = [0];
-        match step
-            .control
-            .as_ref()
-            .map(|control| rustix::io::read(control, &mut command))
-        {
+        match step.control.as_ref().map(|control| rustix::io::read(control, &mut command)) {
             Some(Ok(1)) if command == [TERMINATE] => {
                 // The group, since the kernel keeps such a signal from the first process of a namespace unless
                 // it asked for it.
@@ -237,15 +227,10 @@ fn answer(step: &mut Running, report: Report) -> bool {
 }
 
 /// Starts a step. What goes wrong before there is one is told at once, and there is none.
-fn run(
-    single: SingleThreaded,
-    world: &World,
-    network: u8,
-    mut descriptors: Vec<OwnedFd>,
-) -> Option<Running> {
+fn run(single: SingleThreaded, world: &World, network: u8, mut descriptors: Vec<OwnedFd>) -> Option<Running> {
     let stdin = (descriptors.len() == MAX_DESCRIPTORS).then(|| descriptors.remove(2));
     let mut descriptors = descriptors.into_iter();
-    let mut ends = Ends {
+    let ends = Ends {
         control: descriptors.next()?,
         spec: descriptors.next()?,
         stdin,
@@ -261,12 +246,8 @@ fn run(
         namespaces |= libc::CLONE_NEWNET;
     }
     match sys::clone(single, namespaces as u64) {
-        Ok(Side::Child) => init::become_step(world, &mut ends),
-        Ok(Side::Parent { pid, pidfd }) => Some(Running {
-            pid,
-            pidfd,
-            control: Some(ends.control),
-        }),
+        Ok(Side::Child) => init::become_step(world, &ends),
+        Ok(Side::Parent { pid, pidfd }) => Some(Running { pid, pidfd, control: Some(ends.control) }),
         Err(error) => {
             let fault = Fault::new(Step::Isolate, "", error);
             init::report(ends.control.as_fd(), &fault);
@@ -276,10 +257,7 @@ fn run(
 }
 
 /// One request with the descriptors that came along.
-fn receive(
-    socket: impl AsFd,
-    bytes: &mut [u8],
-) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
+fn receive(socket: impl AsFd, bytes: &mut [u8]) -> rustix::io::Result<(usize, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let socket: BorrowedFd<'_> = socket.as_fd();

@@ -2,9 +2,9 @@
 
 use rustix::io::Errno;
 use rustix::thread::{
-    CapabilitySet, Gid, Uid, capabilities, capability_is_in_bounding_set,
-    clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities,
-    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, Gid, Uid, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
 };
 
 use crate::fault::{At, Fault, Step};
@@ -26,19 +26,24 @@ pub(crate) const DEFAULT_CAPABILITIES: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::AUDIT_WRITE)
     .union(CapabilitySet::SETFCAP);
 
+/// How many capabilities the running kernel knows.
+pub(crate) fn known_capabilities() -> u32 {
+    (0..64)
+        .find(|number| {
+            let capability = CapabilitySet::from_bits_retain(1 << number);
+            capability_is_in_bounding_set(capability) == Err(Errno::INVAL)
+        })
+        .unwrap_or(64)
+}
+
 /// Takes away for good what no program of the step may get back, setuid ones included.
 ///
 /// What the process holds at the moment stays: executing as root leaves it this set, as anyone else none of it.
-pub(crate) fn limit_capabilities(keep: CapabilitySet) -> Result<(), Fault> {
-    for number in 0..64 {
+pub(crate) fn limit_capabilities(keep: CapabilitySet, known: u32) -> Result<(), Fault> {
+    for number in 0..known {
         let capability = CapabilitySet::from_bits_retain(1 << number);
-        match capability_is_in_bounding_set(capability) {
-            Ok(true) if !keep.contains(capability) => {
-                remove_capability_from_bounding_set(capability).at(Step::Capabilities, "")?;
-            }
-            Ok(_) => {}
-            Err(Errno::INVAL) => break, // above the last one this kernel knows
-            Err(error) => return Err(Fault::new(Step::Capabilities, "", error)),
+        if !keep.contains(capability) {
+            remove_capability_from_bounding_set(capability).at(Step::Capabilities, "")?;
         }
     }
     Ok(())

@@ -18,6 +18,8 @@ use crate::{ids, limits, mounts, place, program, sys};
 pub(crate) struct World {
     pub(crate) in_user_namespace: bool,
     pub(crate) filter: Vec<libc::sock_filter>,
+    /// How many capabilities this kernel has.
+    pub(crate) capabilities: u32,
     /// The network namespace that steps share, if there is one.
     pub(crate) network: Option<OwnedFd>,
 }
@@ -39,11 +41,7 @@ pub(crate) const FAULT: u8 = b'F';
 pub(crate) fn become_step(world: &World, ends: &Ends) -> ! {
     let outcome = catch_unwind(AssertUnwindSafe(|| set_up(world, ends)));
     let fault = outcome.unwrap_or_else(|_| {
-        Fault::new(
-            Step::Describe,
-            "",
-            io::Error::from_raw_os_error(libc::ENOTRECOVERABLE),
-        )
+        Fault::new(Step::Describe, "", io::Error::from_raw_os_error(libc::ENOTRECOVERABLE))
     });
     report(ends.control.as_fd(), &fault);
     sys::leave(127)
@@ -94,15 +92,13 @@ fn prepare(world: &World, ends: &Ends) -> Result<Spec, Fault> {
     enter_directory(&root, &spec)?;
 
     if spec.security == Security::Default {
-        ids::limit_capabilities(ids::DEFAULT_CAPABILITIES)?;
+        ids::limit_capabilities(ids::DEFAULT_CAPABILITIES, world.capabilities)?;
         // Before the user changes: loading needs CAP_SYS_ADMIN, since setuid programs are to work.
         sys::load_filter(&world.filter).at(Step::Filter, "")?;
     }
     ids::clear_inherited()?;
     ids::take_on(&spec.user)?;
     umask(Mode::from_raw_mode(0o022));
-    sys::reset_signals();
-    sys::unblock_signals();
     sys::close_on_exec();
     Ok(spec)
 }
@@ -112,9 +108,7 @@ fn read_spec(file: &OwnedFd) -> Result<Spec, Fault> {
     let mut bytes = vec![0; length];
     let mut filled = 0;
     while filled < length {
-        match rustix::io::pread(file, &mut bytes[filled..], filled as u64)
-            .at(Step::Describe, "")?
-        {
+        match rustix::io::pread(file, &mut bytes[filled..], filled as u64).at(Step::Describe, "")? {
             0 => break,
             read => filled += read,
         }
@@ -126,8 +120,7 @@ fn read_spec(file: &OwnedFd) -> Result<Spec, Fault> {
 fn join_network(world: &World, spec: &Spec) -> Result<(), Fault> {
     match (spec.network, &world.network) {
         (Network::Private, Some(shared)) => {
-            move_into_link_name_space(shared.as_fd(), Some(LinkNameSpaceType::Network))
-                .at(Step::Network, "")
+            move_into_link_name_space(shared.as_fd(), Some(LinkNameSpaceType::Network)).at(Step::Network, "")
         }
         (Network::None, _) => loopback().at(Step::Network, "lo"),
         (Network::Private | Network::Host, _) => Ok(()),
@@ -136,12 +129,7 @@ fn join_network(world: &World, spec: &Spec) -> Result<(), Fault> {
 
 /// A new network namespace has a loopback interface, which is down.
 pub(crate) fn loopback() -> io::Result<()> {
-    let socket = socket_with(
-        AddressFamily::INET,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     sys::raise_loopback(socket)
 }
 
@@ -163,8 +151,8 @@ fn start_session(spec: &Spec) -> Result<(), Fault> {
 }
 
 fn enter_directory(root: &OwnedFd, spec: &Spec) -> Result<(), Fault> {
-    let path = normalize(&spec.cwd)
-        .ok_or_else(|| Fault::new(Step::Cwd, &spec.cwd, rustix::io::Errno::INVAL))?;
+    let path =
+        normalize(&spec.cwd).ok_or_else(|| Fault::new(Step::Cwd, &spec.cwd, rustix::io::Errno::INVAL))?;
     let owner = (spec.user.uid, spec.user.gid);
     let directory = place::directory(root.as_fd(), &path, owner).at(Step::Cwd, &spec.cwd)?;
     fchdir(directory).at(Step::Cwd, &spec.cwd)

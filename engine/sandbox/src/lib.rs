@@ -7,6 +7,7 @@
 //!
 //! In reading order: `spec` (what is asked for), `run` (the asking), `helper`, `init` and `mounts` (the doing).
 
+mod devices;
 mod fault;
 mod helper;
 mod ids;
@@ -32,6 +33,6 @@ pub use network::Availability;
 pub use rootless::{EnterError, Identity, enter_user_namespace};
 pub use run::{Exit, Sandbox, Stream};
 pub use spec::{
-    Mount, MountKind, MountPoint, Network, Resource, Root, Security, Spec, SpecError, Stdio,
-    Ulimit, User, mount_points,
+    Mount, MountKind, MountPoint, Network, Resource, Root, Security, Spec, SpecError, Stdio, Ulimit, User,
+    mount_points,
 };

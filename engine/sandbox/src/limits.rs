@@ -31,27 +31,20 @@ pub(crate) fn apply(asked: &[Ulimit]) -> Result<(), Fault> {
         if asked.iter().any(|limit| limit.resource == resource) {
             continue;
         }
-        let wanted = Rlimit {
-            current: soft,
-            maximum: hard,
-        };
+        let wanted = Rlimit { current: soft, maximum: hard };
         let inherited = getrlimit(kernel(resource));
         if inherited == wanted {
             continue;
         }
-        if setrlimit(kernel(resource), wanted.clone()).is_err() {
+        if setrlimit(kernel(resource), wanted).is_err() {
             // Without the right to raise a hard limit, come as close as the inherited one allows.
             let maximum = lower(wanted.maximum, inherited.maximum);
             let current = lower(wanted.current, maximum);
-            setrlimit(kernel(resource), Rlimit { current, maximum })
-                .at(Step::Limit, name(resource))?;
+            setrlimit(kernel(resource), Rlimit { current, maximum }).at(Step::Limit, name(resource))?;
         }
     }
     for limit in asked {
-        let wanted = Rlimit {
-            current: limit.soft,
-            maximum: limit.hard,
-        };
+        let wanted = Rlimit { current: limit.soft, maximum: limit.hard };
         setrlimit(kernel(limit.resource), wanted).at(Step::Limit, name(limit.resource))?;
     }
     Ok(())
@@ -66,10 +59,7 @@ fn lower(a: Option<u64>, b: Option<u64>) -> Option<u64> {
 }
 
 fn name(resource: Resource) -> &'static str {
-    Resource::ALL
-        .iter()
-        .find(|(_, known)| *known == resource)
-        .map_or("", |(name, _)| *name)
+    Resource::ALL.iter().find(|(_, known)| *known == resource).map_or("", |(name, _)| *name)
 }
 
 fn kernel(resource: Resource) -> Kernel {
@@ -99,10 +89,7 @@ mod tests {
     #[test]
     fn every_limit_there_is_has_a_fixed_default() {
         for (name, resource) in Resource::ALL {
-            assert!(
-                DEFAULTS.iter().any(|(known, ..)| *known == resource),
-                "{name}"
-            );
+            assert!(DEFAULTS.iter().any(|(known, ..)| *known == resource), "{name}");
         }
     }
 

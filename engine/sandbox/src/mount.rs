@@ -11,6 +11,7 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
+use crate::fault::{Fault, Step};
 use crate::sys;
 
 pub(crate) const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
@@ -34,10 +35,14 @@ pub(crate) struct MountError {
 
 impl<E: Into<io::Error>> From<E> for MountError {
     fn from(error: E) -> Self {
-        Self {
-            source: error.into(),
-            said: String::new(),
-        }
+        Self { source: error.into(), said: String::new() }
+    }
+}
+
+impl MountError {
+    /// Which step it was that failed, and where.
+    pub(crate) fn fault(self, step: Step, about: impl AsRef<Path>) -> Fault {
+        Fault { detail: self.said, ..Fault::new(step, about, self.source) }
     }
 }
 
@@ -60,18 +65,9 @@ const ATTEMPTS: [(LowerStyle, &[Setting]); 4] = [
 
 type Setting = (&'static str, &'static str);
 /// What a layer looks like must not depend on how the kernel was built: no redirects, no files with only metadata.
-const ALL_SETTINGS: [Setting; 5] = [
-    ("redirect_dir", "nofollow"),
-    ("metacopy", "off"),
-    ("index", "off"),
-    ("xino", "off"),
-    ("uuid", "null"),
-];
-const OLD_SETTINGS: [Setting; 3] = [
-    ("redirect_dir", "nofollow"),
-    ("metacopy", "off"),
-    ("index", "off"),
-];
+const ALL_SETTINGS: [Setting; 5] =
+    [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off"), ("uuid", "null")];
+const OLD_SETTINGS: [Setting; 3] = [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off")];
 
 /// Mounts `layers` over each other.
 ///
@@ -87,12 +83,7 @@ pub(crate) fn overlay(
     }
     let directory = |path: &PathBuf| open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
     // By descriptor: no path is too long for an option, contains its separator, or shows in the step's mountinfo.
-    let lowers: Vec<OwnedFd> = layers
-        .lowers
-        .iter()
-        .rev()
-        .map(directory)
-        .collect::<Result<_, _>>()?;
+    let lowers: Vec<OwnedFd> = layers.lowers.iter().rev().map(directory).collect::<Result<_, _>>()?;
     let upper = match layers.upper {
         Some((upper, work)) => Some((directory(&upper.into())?, directory(&work.into())?)),
         None => None,
@@ -102,8 +93,7 @@ pub(crate) fn overlay(
     for (style, settings) in ATTEMPTS {
         let attempt = || -> Result<OwnedFd, MountError> {
             let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-            let configured =
-                configure_overlay(&context, &lowers, &upper, style, settings, in_user_namespace);
+            let configured = configure_overlay(&context, &lowers, &upper, style, settings, in_user_namespace);
             finish(context, configured, attributes)
         };
         match attempt() {
@@ -149,9 +139,7 @@ fn configure_overlay(
     if in_user_namespace {
         fsconfig_set_flag(context, "userxattr")?;
     }
-    settings
-        .iter()
-        .try_for_each(|(key, value)| fsconfig_set_string(context, *key, *value))
+    settings.iter().try_for_each(|(key, value)| fsconfig_set_string(context, *key, *value))
 }
 
 /// A new instance of the file system `kind` with string options.
@@ -161,9 +149,7 @@ pub(crate) fn fresh(
     attributes: MountAttrFlags,
 ) -> Result<OwnedFd, MountError> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let configured = options
-        .iter()
-        .try_for_each(|(key, value)| fsconfig_set_string(&context, *key, *value));
+    let configured = options.iter().try_for_each(|(key, value)| fsconfig_set_string(&context, *key, *value));
     finish(context, configured, attributes)
 }
 
@@ -198,10 +184,7 @@ fn finish(
     configured
         .and_then(|()| fsconfig_create(&context))
         .and_then(|()| fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes))
-        .map_err(|source| MountError {
-            source: source.into(),
-            said: messages(&context),
-        })
+        .map_err(|source| MountError { source: source.into(), said: messages(&context) })
 }
 
 /// What the kernel logged about a mount in the making, without severities.
@@ -211,11 +194,7 @@ fn messages(context: &OwnedFd) -> String {
     while let Ok(length @ 1..) = rustix::io::read(context, &mut buffer) {
         let text = String::from_utf8_lossy(&buffer[..length]);
         let text = text.trim();
-        said.push(
-            text.split_once(' ')
-                .map_or(text, |(_, message)| message)
-                .to_owned(),
-        );
+        said.push(text.split_once(' ').map_or(text, |(_, message)| message).to_owned());
         if said.len() == 8 {
             break;
         }
@@ -268,33 +247,15 @@ pub(crate) fn attach(mount: impl AsFd, at: impl AsFd) -> rustix::io::Result<()> 
 }
 
 /// Attaches a detached mount to an entry, chosen by kiln, of a mount made by kiln.
-pub(crate) fn attach_entry(
-    mount: impl AsFd,
-    directory: impl AsFd,
-    name: &str,
-) -> rustix::io::Result<()> {
-    move_mount(
-        mount,
-        "",
-        directory,
-        name,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )
+pub(crate) fn attach_entry(mount: impl AsFd, directory: impl AsFd, name: &str) -> rustix::io::Result<()> {
+    move_mount(mount, "", directory, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 /// Opens `path` with `root` as the end of every way up and the start of every absolute link.
 ///
 /// Magic links (`/proc/self/fd/3`), which lead anywhere, are refused with `ELOOP`.
-pub(crate) fn resolve(
-    root: BorrowedFd<'_>,
-    path: &Path,
-    more: ResolveFlags,
-) -> rustix::io::Result<OwnedFd> {
-    let path = if path == Path::new("") {
-        Path::new("/")
-    } else {
-        path
-    };
+pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path, more: ResolveFlags) -> rustix::io::Result<OwnedFd> {
+    let path = if path == Path::new("") { Path::new("/") } else { path };
     loop {
         let opened = openat2(
             root,
@@ -312,11 +273,6 @@ pub(crate) fn resolve(
 
 /// The mount an opened path lies in.
 pub(crate) fn mount_id(file: impl AsFd) -> rustix::io::Result<u64> {
-    let status = rustix::fs::statx(
-        file,
-        "",
-        AtFlags::EMPTY_PATH,
-        rustix::fs::StatxFlags::MNT_ID,
-    )?;
+    let status = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID)?;
     Ok(status.stx_mnt_id)
 }

@@ -7,40 +7,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, makedev, mkdirat, mknodat,
-    open, openat, symlinkat,
+    CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchmod, fchown, mkdirat, open, openat,
 };
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, MoveMountFlags, UnmountFlags, move_mount, unmount};
 use rustix::process::{fchdir, pivot_root};
 
+use crate::devices::{self, HostDevice};
 use crate::fault::{At, Fault, Step};
 use crate::mount::{
-    Layers, MountError, NO_DEVICES, NO_EXEC, NO_SUID, READ_ONLY, attach, attach_entry, bind,
-    clone_entry, fresh, overlay, resolve, tmpfs,
+    Layers, NO_DEVICES, NO_EXEC, NO_SUID, READ_ONLY, attach, attach_entry, bind, clone_entry, fresh, overlay,
+    resolve, tmpfs,
 };
 use crate::place;
 use crate::spec::{MountKind, Security, Spec, depth, normalize};
-use crate::sys;
-
-/// Device files of every step: name, major, minor.
-const DEVICES: [(&str, u32, u32); 6] = [
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-];
-const DEVICE_LINKS: [(&str, &str); 5] = [
-    ("/proc/self/fd", "fd"),
-    ("/proc/self/fd/0", "stdin"),
-    ("/proc/self/fd/1", "stdout"),
-    ("/proc/self/fd/2", "stderr"),
-    ("pts/ptmx", "ptmx"),
-];
-/// What an insecure step gets on top, to make file systems in: loop devices.
-const LOOP_DEVICES: u32 = 8;
 
 /// What tells of the host, or lets it be changed, without a namespace in between. Docker's list.
 const PROC_MASKED: [&str; 10] = [
@@ -58,8 +38,6 @@ const PROC_MASKED: [&str; 10] = [
 const PROC_READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 const SYS_MASKED: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 
-const DEV_SIZE_BYTES: u64 = 65536 << 10;
-
 /// Mounts that are made but attached nowhere yet.
 pub(crate) struct Prepared {
     root: OwnedFd,
@@ -69,8 +47,7 @@ pub(crate) struct Prepared {
     /// Holds the content of files that exist in memory only; ends up out of sight.
     files: OwnedFd,
     dev: OwnedFd,
-    /// Host devices to bind, where device files cannot be made: `DEVICES`' names with their mounts.
-    host_devices: Vec<(&'static str, OwnedFd)>,
+    host_devices: Vec<HostDevice>,
     pts: OwnedFd,
     shm: OwnedFd,
     mqueue: OwnedFd,
@@ -78,25 +55,12 @@ pub(crate) struct Prepared {
     mounts: Vec<Option<OwnedFd>>,
 }
 
-impl MountError {
-    fn fault(self, step: Step, about: impl AsRef<Path>) -> Fault {
-        Fault {
-            detail: self.said,
-            ..Fault::new(step, about, self.source)
-        }
-    }
-}
-
 pub(crate) fn prepare(spec: &Spec, in_user_namespace: bool) -> Result<Prepared, Fault> {
     let insecure = spec.security == Security::Insecure;
     // A step may make device files, as Docker lets it, but as there they must give no access to the host's disks.
     // Docker has the devices cgroup for that; here no mount a step can write to lets them be opened.
-    let inert = if insecure {
-        MountAttrFlags::empty()
-    } else {
-        NO_DEVICES
-    };
-    let (dev, host_devices) = devices(insecure)?;
+    let inert = if insecure { MountAttrFlags::empty() } else { NO_DEVICES };
+    let (dev, host_devices) = devices::prepare(insecure)?;
     let new = |kind: &str, target: &str, options: &[(&str, &str)], attributes| {
         fresh(kind, options, attributes).map_err(|error| error.fault(Step::Mount, target))
     };
@@ -107,24 +71,11 @@ pub(crate) fn prepare(spec: &Spec, in_user_namespace: bool) -> Result<Prepared, 
         .iter()
         .map(|mount| match &mount.kind {
             MountKind::Bind { source, readonly } => {
-                let read_only = if *readonly {
-                    READ_ONLY
-                } else {
-                    MountAttrFlags::empty()
-                };
-                bind(source, inert | read_only)
-                    .at(Step::Source, source)
-                    .map(Some)
+                let read_only = if *readonly { READ_ONLY } else { MountAttrFlags::empty() };
+                bind(source, inert | read_only).at(Step::Source, source).map(Some)
             }
-            MountKind::Overlay {
-                lowers,
-                upper,
-                work,
-            } => {
-                let layers = Layers {
-                    lowers,
-                    upper: Some((upper, work)),
-                };
+            MountKind::Overlay { lowers, upper, work } => {
+                let layers = Layers { lowers, upper: Some((upper, work)) };
                 overlay(&layers, inert, in_user_namespace)
                     .map(Some)
                     .map_err(|error| error.fault(Step::Mount, &mount.target))
@@ -141,8 +92,7 @@ pub(crate) fn prepare(spec: &Spec, in_user_namespace: bool) -> Result<Prepared, 
     };
     Ok(Prepared {
         mounts,
-        root: overlay(&layers, inert, in_user_namespace)
-            .map_err(|error| error.fault(Step::Root, ""))?,
+        root: overlay(&layers, inert, in_user_namespace).map_err(|error| error.fault(Step::Root, ""))?,
         proc: new("proc", "/proc", &[], quiet)?,
         sys: sysfs(protected)?,
         // Kernels without the unified hierarchy leave the directory empty: nothing here uses cgroups.
@@ -151,74 +101,11 @@ pub(crate) fn prepare(spec: &Spec, in_user_namespace: bool) -> Result<Prepared, 
             .map_err(|error| error.fault(Step::Mount, "/dev"))?,
         dev,
         host_devices,
-        pts: pseudo_terminals()?,
+        pts: devices::pseudo_terminals()?,
         shm: tmpfs(spec.shm_size, 0o1777, false, quiet)
             .map_err(|error| error.fault(Step::Mount, "/dev/shm"))?,
         mqueue: new("mqueue", "/dev/mqueue", &[], quiet)?,
     })
-}
-
-/// `/dev`, with device files in it or, where such cannot be made, with the host's beside it.
-fn devices(insecure: bool) -> Result<(OwnedFd, Vec<(&'static str, OwnedFd)>), Fault> {
-    let dev = tmpfs(DEV_SIZE_BYTES, 0o755, false, NO_SUID)
-        .map_err(|error| error.fault(Step::Mount, "/dev"))?;
-    let mut from_host = Vec::new();
-    let everyone = Mode::from_raw_mode(0o666);
-    for (name, major, minor) in DEVICES {
-        let number = makedev(major, minor);
-        match mknodat(&dev, name, FileType::CharacterDevice, everyone, number) {
-            Err(Errno::PERM) => {
-                let path = Path::new("/dev").join(name);
-                mknodat(&dev, name, FileType::RegularFile, everyone, 0).at(Step::Device, &path)?;
-                // Read-only hinders nobody from writing to the device, only from changing the host's file.
-                from_host.push((
-                    name,
-                    bind(&path, READ_ONLY | NO_SUID | NO_EXEC).at(Step::Device, &path)?,
-                ));
-            }
-            made => made.at(Step::Device, Path::new("/dev").join(name))?,
-        }
-    }
-    if insecure && from_host.is_empty() {
-        let loops = (0..LOOP_DEVICES).map(|minor| {
-            (
-                format!("loop{minor}"),
-                FileType::BlockDevice,
-                makedev(7, minor),
-            )
-        });
-        let control = (
-            "loop-control".to_owned(),
-            FileType::CharacterDevice,
-            makedev(10, 237),
-        );
-        for (name, kind, number) in loops.chain([control]) {
-            mknodat(&dev, &*name, kind, Mode::from_raw_mode(0o660), number)
-                .at(Step::Device, Path::new("/dev").join(&name))?;
-        }
-    }
-    for (target, name) in DEVICE_LINKS {
-        symlinkat(target, &dev, name).at(Step::Device, Path::new("/dev").join(name))?;
-    }
-    for name in ["pts", "shm", "mqueue"] {
-        mkdirat(&dev, name, Mode::from_raw_mode(0o755))
-            .at(Step::Device, Path::new("/dev").join(name))?;
-    }
-    Ok((dev, from_host))
-}
-
-fn pseudo_terminals() -> Result<OwnedFd, Fault> {
-    const TTY_GROUP: (&str, &str) = ("gid", "5");
-    let options = [("ptmxmode", "0666"), ("mode", "0620"), TTY_GROUP];
-    let attributes = NO_SUID | NO_EXEC;
-    match fresh("devpts", &options, attributes) {
-        // The group is not mapped in this user namespace.
-        Err(error) if error.source.raw_os_error() == Some(libc::EINVAL) => {
-            fresh("devpts", &options[..2], attributes)
-        }
-        made => made,
-    }
-    .map_err(|error| error.fault(Step::Mount, "/dev/pts"))
 }
 
 /// `/sys` of the step's network namespace, or the host's where that one is not ours to show.
@@ -235,19 +122,7 @@ fn sysfs(attributes: MountAttrFlags) -> Result<OwnedFd, Fault> {
 ///
 /// Returns the root and, of the new `/dev`, the `null` device.
 pub(crate) fn enter(prepared: Prepared, spec: &Spec) -> Result<(OwnedFd, OwnedFd), Fault> {
-    let Prepared {
-        root,
-        proc,
-        sys,
-        cgroup,
-        files,
-        dev,
-        host_devices,
-        pts,
-        shm,
-        mqueue,
-        mounts,
-    } = prepared;
+    let Prepared { root, proc, sys, cgroup, files, dev, host_devices, pts, shm, mqueue, mounts } = prepared;
     pivot(&root)?;
     let root = open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at(Step::Pivot, "/")?;
     let insecure = spec.security == Security::Insecure;
@@ -260,20 +135,15 @@ pub(crate) fn enter(prepared: Prepared, spec: &Spec) -> Result<(OwnedFd, OwnedFd
     for (mount, name) in [(&pts, "pts"), (&shm, "shm"), (&mqueue, "mqueue")] {
         attach_entry(mount, &dev, name).at(Step::Mount, Path::new("/dev").join(name))?;
     }
-    activate_devices(&dev, &host_devices, insecure)?;
+    devices::activate(&dev, &host_devices, insecure)?;
     if let Some(cgroup) = cgroup {
         match attach_entry(cgroup, &sys, "fs/cgroup") {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(Fault::new(Step::Mount, "/sys/fs/cgroup", error)),
         }
     }
-    let null = openat(
-        &dev,
-        "null",
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .at(Step::Device, "/dev/null")?;
+    let null = openat(&dev, "null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .at(Step::Device, "/dev/null")?;
     if !insecure {
         mkdirat(&files, "empty", Mode::from_raw_mode(0o555)).at(Step::Mount, "/dev")?;
         for name in PROC_MASKED {
@@ -292,8 +162,7 @@ pub(crate) fn enter(prepared: Prepared, spec: &Spec) -> Result<(OwnedFd, OwnedFd
 
 /// The way `pivot_root(".", ".")` works: the old root ends up on top of the new one, and is detached from there.
 fn pivot(root: &OwnedFd) -> Result<(), Fault> {
-    move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .at(Step::Root, "")?;
+    move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at(Step::Root, "")?;
     fchdir(root).at(Step::Pivot, "")?;
     pivot_root(".", ".").at(Step::Pivot, "")?;
     unmount(".", UnmountFlags::DETACH).at(Step::Pivot, "")
@@ -301,41 +170,12 @@ fn pivot(root: &OwnedFd) -> Result<(), Fault> {
 
 /// No link may stand in the way of these: a `/proc` elsewhere would leave an imitation at `/proc`.
 fn place_built_in(mount: &OwnedFd, root: &OwnedFd, target: &str) -> Result<(), Fault> {
-    let point = resolve(root.as_fd(), Path::new(target), ResolveFlags::NO_SYMLINKS)
-        .at(Step::MountPoint, target)?;
+    let point =
+        resolve(root.as_fd(), Path::new(target), ResolveFlags::NO_SYMLINKS).at(Step::MountPoint, target)?;
     attach(mount, point).at(Step::Mount, target)
 }
 
-/// Lets the device files kiln made be opened, and no others in `/dev`: each is its own mount.
-fn activate_devices(
-    dev: &OwnedFd,
-    host_devices: &[(&'static str, OwnedFd)],
-    insecure: bool,
-) -> Result<(), Fault> {
-    for (name, mount) in host_devices {
-        attach_entry(mount, dev, name).at(Step::Mount, Path::new("/dev").join(name))?;
-    }
-    if insecure {
-        return Ok(());
-    }
-    if host_devices.is_empty() {
-        for (name, ..) in DEVICES {
-            let path = Path::new("/dev").join(name);
-            let device = clone_entry(dev, name, MountAttrFlags::empty()).at(Step::Device, &path)?;
-            attach_entry(device, dev, name).at(Step::Mount, &path)?;
-        }
-    }
-    let inert = u64::from(NO_DEVICES.bits());
-    sys::set_mount_attributes(dev, inert, 0, false).at(Step::Mount, "/dev")
-}
-
-fn mask(
-    within: &OwnedFd,
-    name: &str,
-    parent: &str,
-    dev: &OwnedFd,
-    files: &OwnedFd,
-) -> Result<(), Fault> {
+fn mask(within: &OwnedFd, name: &str, parent: &str, dev: &OwnedFd, files: &OwnedFd) -> Result<(), Fault> {
     let path = || Path::new(parent).join(name);
     let victim = match openat(within, name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
         Err(Errno::NOENT) => return Ok(()),
@@ -343,11 +183,7 @@ fn mask(
     };
     let status = rustix::fs::fstat(&victim).at(Step::Mount, path())?;
     let nothing = if FileType::from_raw_mode(status.st_mode).is_dir() {
-        clone_entry(
-            files,
-            "empty",
-            READ_ONLY | NO_SUID | NO_DEVICES | NO_EXEC,
-        )
+        clone_entry(files, "empty", READ_ONLY | NO_SUID | NO_DEVICES | NO_EXEC)
     } else {
         clone_entry(dev, "null", MountAttrFlags::empty())
     };
@@ -377,10 +213,9 @@ fn place_mounts(
             .and_then(|()| clone_entry(files, name, attributes).at(Step::Mount, target))
     };
     let mut all: Vec<(PathBuf, OwnedFd)> = Vec::with_capacity(mounts.len() + 2);
-    for (target, name, content) in [
-        ("/etc/hosts", "hosts", &spec.hosts),
-        ("/etc/resolv.conf", "resolv.conf", &spec.resolv_conf),
-    ] {
+    for (target, name, content) in
+        [("/etc/hosts", "hosts", &spec.hosts), ("/etc/resolv.conf", "resolv.conf", &spec.resolv_conf)]
+    {
         let target = PathBuf::from(target);
         let mount = file(name, content, 0o644, (0, 0), &target)?;
         all.push((target, mount));
@@ -390,21 +225,9 @@ fn place_mounts(
             .ok_or_else(|| Fault::new(Step::MountPoint, &mount.target, Errno::INVAL))?;
         let prepared = match (&mount.kind, prepared) {
             (_, Some(prepared)) => prepared,
-            (
-                MountKind::File {
-                    content,
-                    mode,
-                    uid,
-                    gid,
-                },
-                None,
-            ) => file(
-                &format!("file{index}"),
-                content,
-                *mode,
-                (*uid, *gid),
-                &target,
-            )?,
+            (MountKind::File { content, mode, uid, gid }, None) => {
+                file(&format!("file{index}"), content, *mode, (*uid, *gid), &target)?
+            }
             (_, None) => unreachable!("mount {index} was not prepared"),
         };
         all.push((target, prepared));
@@ -414,8 +237,7 @@ fn place_mounts(
     for (target, mount) in all {
         let status = rustix::fs::fstat(&mount).at(Step::Mount, &target)?;
         let directory = FileType::from_raw_mode(status.st_mode).is_dir();
-        let point =
-            place::mount_point(root.as_fd(), &target, directory).at(Step::MountPoint, &target)?;
+        let point = place::mount_point(root.as_fd(), &target, directory).at(Step::MountPoint, &target)?;
         attach(mount, point).at(Step::Mount, &target)?;
     }
     Ok(())

@@ -17,8 +17,7 @@ use rustix::fs::{Access, MemfdFlags, access, memfd_create};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, set_dumpable_behavior,
-    waitid,
+    DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, pidfd_send_signal, set_dumpable_behavior, waitid,
 };
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
@@ -73,10 +72,7 @@ pub(crate) fn reason(fault: &Fault) -> String {
 /// In the helper: makes the namespace and connects it.
 ///
 /// Returns it, and the process that keeps it, which like `pasta` itself ends with the helper.
-pub(crate) fn connect(
-    single: SingleThreaded,
-    pasta: &[u8],
-) -> Result<(OwnedFd, Pid, OwnedFd), Fault> {
+pub(crate) fn connect(single: SingleThreaded, pasta: &[u8]) -> Result<(OwnedFd, Pid, OwnedFd), Fault> {
     let (ready, report) = pipe_with(PipeFlags::CLOEXEC).at(Step::Network, "")?;
     let (pid, pidfd) = match sys::clone(single, 0).at(Step::Network, "")? {
         Side::Child => {
@@ -88,9 +84,7 @@ pub(crate) fn connect(
     drop(report);
     let connected = (|| {
         let mut id = String::new();
-        File::from(ready)
-            .read_to_string(&mut id)
-            .at(Step::Network, "")?;
+        File::from(ready).read_to_string(&mut id).at(Step::Network, "")?;
         let path = format!("/proc/{id}/ns/net");
         let namespace = File::open(&path).at(Step::Network, &path)?;
         serve(single, pasta, &path)?;
@@ -112,11 +106,7 @@ fn hold(single: SingleThreaded, report: OwnedFd) -> i32 {
         sys::unshare(single, libc::CLONE_NEWNET)?;
         loopback()?;
         let none = CapabilitySet::empty();
-        let sets = CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
-        };
+        let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
         set_capabilities(None, sets)?;
         set_dumpable_behavior(DumpableBehavior::Dumpable)?;
         // The id by which others find it: /proc is not of this pid namespace.
@@ -153,17 +143,13 @@ fn serve(single: SingleThreaded, pasta: &[u8], namespace: &str) -> Result<(), Fa
     ];
     let text = |text: &[u8]| CString::new(text).at(Step::Network, OsStr::from_bytes(text));
     let program = text(pasta)?;
-    let arguments = arguments
-        .iter()
-        .map(|argument| text(argument.as_bytes()))
-        .collect::<Result<Vec<_>, _>>()?;
+    let arguments =
+        arguments.iter().map(|argument| text(argument.as_bytes())).collect::<Result<Vec<_>, _>>()?;
     let pidfd = match sys::clone(single, 0).at(Step::Network, "")? {
         Side::Child => {
             let null = rustix::stdio::stdin();
             let _ = rustix::stdio::dup2_stdout(null);
             let _ = rustix::stdio::dup2_stderr(&log);
-            // It takes a signal that was ignored before it began for an error.
-            sys::reset_signals();
             sys::close_on_exec();
             sys::execute(&program, &arguments, &[]);
             sys::leave(127)
@@ -179,10 +165,7 @@ fn serve(single: SingleThreaded, pasta: &[u8], namespace: &str) -> Result<(), Fa
     }
     match waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED) {
         Ok(Some(status)) if status.exit_status() == Some(0) => Ok(()),
-        _ => Err(Fault {
-            detail: last_line(log),
-            ..Fault::new(Step::Network, "", Errno::NETUNREACH)
-        }),
+        _ => Err(Fault { detail: last_line(log), ..Fault::new(Step::Network, "", Errno::NETUNREACH) }),
     }
 }
 
@@ -190,10 +173,7 @@ fn ends_in_time(pidfd: &OwnedFd) -> bool {
     let until = Instant::now() + DEADLINE;
     loop {
         let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        };
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
         match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&timeout)) {
             Err(Errno::INTR) => {}
             result => return result == Ok(1),

@@ -85,10 +85,7 @@ fn attempt(program: &OsStr, argv: &[CString], env: &[CString]) -> Attempt {
         Some(libc::ENOEXEC) => wrong_format(&head(program)),
         _ => String::new(),
     };
-    Attempt::Failed(Fault {
-        detail,
-        ..Fault::new(Step::Execute, program, error)
-    })
+    Attempt::Failed(Fault { detail, ..Fault::new(Step::Execute, program, error) })
 }
 
 fn c_string(string: &OsStr) -> io::Result<CString> {
@@ -97,9 +94,7 @@ fn c_string(string: &OsStr) -> io::Result<CString> {
 
 fn head(program: &OsStr) -> Vec<u8> {
     let mut head = vec![0; HEAD_BYTES];
-    let length = File::open(program)
-        .and_then(|file| file.read_at(&mut head, 0))
-        .unwrap_or(0);
+    let length = File::open(program).and_then(|file| file.read_at(&mut head, 0)).unwrap_or(0);
     head.truncate(length);
     head
 }
@@ -118,9 +113,7 @@ fn interpreter(head: &[u8]) -> String {
             .escape_debug()
             .to_string();
     }
-    Elf::read(head)
-        .and_then(|elf| elf.interpreter())
-        .unwrap_or_default()
+    Elf::read(head).and_then(|elf| elf.interpreter()).unwrap_or_default()
 }
 
 fn wrong_format(head: &[u8]) -> String {
@@ -147,21 +140,13 @@ struct Elf<'a> {
 impl<'a> Elf<'a> {
     fn read(head: &'a [u8]) -> Option<Self> {
         let ident = head.get(..20)?;
-        ident.starts_with(b"\x7fELF").then_some(Self {
-            head,
-            wide: ident[4] == 2,
-            little: ident[5] == 1,
-        })
+        ident.starts_with(b"\x7fELF").then_some(Self { head, wide: ident[4] == 2, little: ident[5] == 1 })
     }
 
     fn number(&self, offset: usize, size: usize) -> Option<usize> {
         let bytes = self.head.get(offset..offset.checked_add(size)?)?;
         let fold = |number: usize, byte: &u8| (number << 8) | usize::from(*byte);
-        Some(if self.little {
-            bytes.iter().rev().fold(0, fold)
-        } else {
-            bytes.iter().fold(0, fold)
-        })
+        Some(if self.little { bytes.iter().rev().fold(0, fold) } else { bytes.iter().fold(0, fold) })
     }
 
     /// In the words of Rust's target names.
@@ -194,15 +179,9 @@ impl<'a> Elf<'a> {
                 return None;
             }
             let (offset, size) = if self.wide {
-                (
-                    self.number(entry.checked_add(8)?, 8)?,
-                    self.number(entry.checked_add(32)?, 8)?,
-                )
+                (self.number(entry.checked_add(8)?, 8)?, self.number(entry.checked_add(32)?, 8)?)
             } else {
-                (
-                    self.number(entry.checked_add(4)?, 4)?,
-                    self.number(entry.checked_add(16)?, 4)?,
-                )
+                (self.number(entry.checked_add(4)?, 4)?, self.number(entry.checked_add(16)?, 4)?)
             };
             let path = self.head.get(offset..offset.checked_add(size)?)?;
             let path = path.split(|byte| *byte == 0).next()?;

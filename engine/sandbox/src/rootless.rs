@@ -124,16 +124,9 @@ impl Ranges {
         let of = |file: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();
             let ranges = ranges(&text, name, uid);
-            if ranges.is_empty() {
-                Err(format!("`{file}` has no ids for user {uid}"))
-            } else {
-                Ok(ranges)
-            }
+            if ranges.is_empty() { Err(format!("`{file}` has no ids for user {uid}")) } else { Ok(ranges) }
         };
-        Ok(Self {
-            uids: of("/etc/subuid")?,
-            gids: of("/etc/subgid")?,
-        })
+        Ok(Self { uids: of("/etc/subuid")?, gids: of("/etc/subgid")? })
     }
 }
 
@@ -229,20 +222,8 @@ mod tests {
 
     #[test]
     fn the_user_is_root_inside_and_the_ranges_follow_without_gaps() {
-        let ranges = [
-            Range {
-                start: 100_000,
-                count: 10,
-            },
-            Range {
-                start: 200_000,
-                count: 5,
-            },
-        ];
-        assert_eq!(
-            map_arguments(1000, &ranges).join(" "),
-            "0 1000 1 1 100000 10 11 200000 5"
-        );
+        let ranges = [Range { start: 100_000, count: 10 }, Range { start: 200_000, count: 5 }];
+        assert_eq!(map_arguments(1000, &ranges).join(" "), "0 1000 1 1 100000 10 11 200000 5");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, OFlags, fcntl_getfl, fcntl_setfl, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
-    SocketType, recv, send, sendmsg, socketpair,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    recv, send, sendmsg, socketpair,
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -75,11 +75,7 @@ impl Sandbox {
             .stdout(Redirect::null())
             .spawn()
             .map_err(StartError::Spawn)?;
-        Ok(Self {
-            socket,
-            helper: Mutex::new(helper),
-            private: OnceLock::new(),
-        })
+        Ok(Self { socket, helper: Mutex::new(helper), private: OnceLock::new() })
     }
 
     /// Whether steps with [`Network::Private`] have a network of their own. Made at the first call, within
@@ -129,24 +125,13 @@ impl Sandbox {
             }
             Stdio::Inherit => {
                 let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
-                let ends = [
-                    theirs.as_fd(),
-                    description.as_fd(),
-                    stdin.as_fd(),
-                    stdout.as_fd(),
-                    stderr.as_fd(),
-                ];
+                let ends =
+                    [theirs.as_fd(), description.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
                 self.ask(&request, &ends)?;
             }
         }
         drop((theirs, description));
-        let exit = Waiting {
-            control,
-            pipes,
-            cancel,
-            stop: Stop::NotAsked,
-        }
-        .finish(output);
+        let exit = Waiting { control, pipes, cancel, stop: Stop::NotAsked }.finish(output);
         if spec.stdio == Stdio::Inherit {
             take_back_terminal();
         }
@@ -184,17 +169,14 @@ impl Sandbox {
     fn connect(&self, pasta: &[u8]) -> Result<(), String> {
         let (control, theirs) = pair().map_err(|error| error.to_string())?;
         let request = [&[helper::NETWORK], pasta].concat();
-        self.ask(&request, &[theirs.as_fd()])
-            .map_err(|error| error.to_string())?;
+        self.ask(&request, &[theirs.as_fd()]).map_err(|error| error.to_string())?;
         drop(theirs);
         let mut message = vec![0; MAX_MESSAGE_BYTES];
         let length = receive(&control, &mut message).map_err(|error| error.to_string())?;
         match &message[..length] {
             [helper::CONNECTED] => Ok(()),
-            fault => Err(read_fault(fault).map_or_else(
-                || SandboxError::HelperGone.to_string(),
-                |fault| network::reason(&fault),
-            )),
+            fault => Err(read_fault(fault)
+                .map_or_else(|| SandboxError::HelperGone.to_string(), |fault| network::reason(&fault))),
         }
     }
 }
@@ -209,12 +191,7 @@ impl Drop for Sandbox {
 }
 
 fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )?)
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
 /// The spec in a file without a name: any size, and secrets in it are nowhere but in memory.
@@ -278,8 +255,7 @@ impl Waiting<'_> {
         let mut fault = None;
         loop {
             let told = self.wait().map_err(|error| SandboxError::Socket(error.into()))?;
-            self.pipes
-                .retain(|(stream, pipe)| drain(*stream, pipe, &mut buffer, output));
+            self.pipes.retain(|(stream, pipe)| drain(*stream, pipe, &mut buffer, output));
             self.follow_cancel();
             if !told {
                 continue;
@@ -290,8 +266,7 @@ impl Waiting<'_> {
                 [FAULT, ..] => fault = read_fault(message),
                 [kind @ (helper::EXITED | helper::KILLED), a, b, c, d] => {
                     // What it wrote last may have come after the pipes were looked at.
-                    self.pipes
-                        .retain(|(stream, pipe)| drain(*stream, pipe, &mut buffer, output));
+                    self.pipes.retain(|(stream, pipe)| drain(*stream, pipe, &mut buffer, output));
                     let value = i32::from_ne_bytes([a, b, c, d]);
                     return match fault {
                         _ if self.stop != Stop::NotAsked => Ok(Exit::Cancelled),
@@ -309,29 +284,19 @@ impl Waiting<'_> {
     /// Waits for something to do. True if the helper said something.
     fn wait(&self) -> rustix::io::Result<bool> {
         let mut events = vec![PollFd::new(&self.control, PollFlags::IN)];
-        events.extend(
-            self.pipes
-                .iter()
-                .map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)),
-        );
+        events.extend(self.pipes.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)));
         let timeout = match self.stop {
             Stop::NotAsked => {
                 // Once cancelled it stays readable, and is no longer news.
-                events.extend(
-                    self.cancel
-                        .wake_fd()
-                        .map(|wake| PollFd::from_borrowed_fd(wake, PollFlags::IN)),
-                );
+                events
+                    .extend(self.cancel.wake_fd().map(|wake| PollFd::from_borrowed_fd(wake, PollFlags::IN)));
                 // Without a descriptor to wake this up, cancellation has to be looked for.
                 self.cancel.wake_fd().is_none().then_some(IMPATIENCE)
             }
             Stop::Asked(_) => Some(IMPATIENCE),
             Stop::Forced => None,
         };
-        let timeout = timeout.map(|timeout| Timespec {
-            tv_sec: 0,
-            tv_nsec: timeout.subsec_nanos().into(),
-        });
+        let timeout = timeout.map(|timeout| Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() });
         match poll(&mut events, timeout.as_ref()) {
             Err(Errno::INTR) => Ok(false),
             result => {
@@ -351,11 +316,7 @@ impl Waiting<'_> {
         };
         if next != self.stop {
             self.stop = next;
-            let command = if next == Stop::Forced {
-                helper::KILL
-            } else {
-                helper::TERMINATE
-            };
+            let command = if next == Stop::Forced { helper::KILL } else { helper::TERMINATE };
             // If the helper is gone, so is the step, and the socket says so next.
             let _ = send(&self.control, &[command], SendFlags::NOSIGNAL);
         }
@@ -363,12 +324,7 @@ impl Waiting<'_> {
 }
 
 /// Passes on what there is. False once there will be no more.
-fn drain(
-    stream: Stream,
-    pipe: &OwnedFd,
-    buffer: &mut [u8],
-    output: &mut dyn FnMut(Stream, &[u8]),
-) -> bool {
+fn drain(stream: Stream, pipe: &OwnedFd, buffer: &mut [u8], output: &mut dyn FnMut(Stream, &[u8])) -> bool {
     loop {
         match rustix::io::read(pipe, &mut *buffer) {
             Ok(0) => return false,

@@ -45,10 +45,7 @@ enum Verdict {
 /// For what this machine runs.
 pub(crate) fn filter() -> Vec<sock_filter> {
     let (native, compatible) = if cfg!(target_arch = "aarch64") {
-        (
-            (AUDIT_ARCH_AARCH64, Abi::Aarch64),
-            (AUDIT_ARCH_ARM, Abi::Arm),
-        )
+        ((AUDIT_ARCH_AARCH64, Abi::Aarch64), (AUDIT_ARCH_ARM, Abi::Arm))
     } else {
         ((AUDIT_ARCH_X86_64, Abi::X86_64), (AUDIT_ARCH_I386, Abi::X86))
     };
@@ -83,11 +80,7 @@ fn ranges(abi: Abi, allowed_beyond: &[(u32, u32)]) -> Vec<(u32, Verdict)> {
 }
 
 /// Where each verdict begins, in order of numbers, the first at 0; neighbours differ.
-fn ranges_with(
-    abi: Abi,
-    allowed_beyond: &[(u32, u32)],
-    refused_beyond: &[u32],
-) -> Vec<(u32, Verdict)> {
+fn ranges_with(abi: Abi, allowed_beyond: &[(u32, u32)], refused_beyond: &[u32]) -> Vec<(u32, Verdict)> {
     let column = abi as usize;
     let mut exceptions: Vec<(u32, Verdict)> = REFUSED
         .iter()
@@ -110,10 +103,7 @@ fn ranges_with(
         Some(last) if last.1 == verdict => {}
         _ => ranges.push((start, verdict)),
     };
-    let mut base = vec![
-        (0, Verdict::Allow),
-        (HIGHEST_KNOWN + 1, Verdict::Unknown),
-    ];
+    let mut base = vec![(0, Verdict::Allow), (HIGHEST_KNOWN + 1, Verdict::Unknown)];
     for (first, last) in allowed_beyond {
         base.push((*first, Verdict::Allow));
         base.push((last + 1, Verdict::Unknown));
@@ -121,10 +111,7 @@ fn ranges_with(
     for (index, (start, verdict)) in base.iter().enumerate() {
         let end = base.get(index + 1).map_or(u32::MAX, |next| next.0);
         push(*start, *verdict);
-        for (number, exception) in exceptions
-            .iter()
-            .filter(|(number, _)| (*start..end).contains(number))
-        {
+        for (number, exception) in exceptions.iter().filter(|(number, _)| (*start..end).contains(number)) {
             push(*number, *exception);
             if number + 1 < end {
                 push(number + 1, *verdict);
@@ -164,10 +151,7 @@ fn examine(verdict: Verdict) -> Vec<sock_filter> {
             tests.extend(among(&[0], Verdict::Allow, Verdict::Refuse));
             (0, tests)
         }
-        Verdict::Personality => (
-            0,
-            among(&PERSONALITIES, Verdict::Allow, Verdict::Refuse),
-        ),
+        Verdict::Personality => (0, among(&PERSONALITIES, Verdict::Allow, Verdict::Refuse)),
         Verdict::Socket => (
             0,
             when_at_least(
@@ -193,12 +177,7 @@ fn argument_offset(index: u32) -> u32 {
 }
 
 fn statement(code: u32, value: u32) -> sock_filter {
-    sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf: 0,
-        k: value,
-    }
+    sock_filter { code: code as u16, jt: 0, jf: 0, k: value }
 }
 
 fn load(offset: u32) -> sock_filter {
@@ -219,33 +198,18 @@ fn when_equal(value: u32, then: Vec<sock_filter>) -> Vec<sock_filter> {
     branch(BPF_JEQ, value, then, Vec::new())
 }
 
-fn when_at_least(
-    value: u32,
-    then: Vec<sock_filter>,
-    otherwise: Vec<sock_filter>,
-) -> Vec<sock_filter> {
+fn when_at_least(value: u32, then: Vec<sock_filter>, otherwise: Vec<sock_filter>) -> Vec<sock_filter> {
     branch(BPF_JGE, value, then, otherwise)
 }
 
 /// Conditional jumps reach 255 instructions, unconditional ones any number.
-fn branch(
-    test: u32,
-    value: u32,
-    then: Vec<sock_filter>,
-    otherwise: Vec<sock_filter>,
-) -> Vec<sock_filter> {
+fn branch(test: u32, value: u32, then: Vec<sock_filter>, otherwise: Vec<sock_filter>) -> Vec<sock_filter> {
     let skip = then.len() as u32;
     let mut program = if let Ok(near) = u8::try_from(skip) {
-        vec![sock_filter {
-            jf: near,
-            ..statement(BPF_JMP | test | BPF_K, value)
-        }]
+        vec![sock_filter { jf: near, ..statement(BPF_JMP | test | BPF_K, value) }]
     } else {
         vec![
-            sock_filter {
-                jt: 1,
-                ..statement(BPF_JMP | test | BPF_K, value)
-            },
+            sock_filter { jt: 1, ..statement(BPF_JMP | test | BPF_K, value) },
             statement(BPF_JMP | BPF_JA, skip),
         ]
     };
@@ -269,9 +233,7 @@ mod tests {
             let instruction = &program[at];
             at += 1;
             let code = u32::from(instruction.code);
-            let jump = |taken: bool| {
-                usize::from(if taken { instruction.jt } else { instruction.jf })
-            };
+            let jump = |taken: bool| usize::from(if taken { instruction.jt } else { instruction.jf });
             if code == BPF_LD | BPF_W | BPF_ABS {
                 accumulator = match instruction.k {
                     0 => number,
@@ -310,9 +272,7 @@ mod tests {
         for (arch, abi) in architectures() {
             let column = abi as usize;
             for number in 0..1000 {
-                let special = [CLONE, PERSONALITY, SOCKET, IOCTL]
-                    .iter()
-                    .any(|call| call[column] == number);
+                let special = [CLONE, PERSONALITY, SOCKET, IOCTL].iter().any(|call| call[column] == number);
                 let expected = if number > HIGHEST_KNOWN || number == CLONE3[column] {
                     ENOSYS
                 } else if REFUSED.iter().any(|(_, numbers)| numbers[column] == number) {

@@ -67,10 +67,7 @@ impl Spec {
         if self.root.upper.is_some() != self.root.work.is_some() {
             return Err(SpecError::HalfWritable);
         }
-        let strings = self
-            .argv
-            .iter()
-            .chain(self.env.iter().flat_map(|(name, value)| [name, value]));
+        let strings = self.argv.iter().chain(self.env.iter().flat_map(|(name, value)| [name, value]));
         for string in strings {
             if string.as_encoded_bytes().contains(&0) {
                 return Err(SpecError::Nul(string.clone()));
@@ -127,20 +124,11 @@ pub enum MountKind {
     /// A directory, file or socket of the host. A link in the last place of `source` is not followed.
     Bind { source: PathBuf, readonly: bool },
     /// A writable view of directories whose changes are kept in `upper`. `lowers` base first; `work` as in [`Root`].
-    Overlay {
-        lowers: Vec<PathBuf>,
-        upper: PathBuf,
-        work: PathBuf,
-    },
+    Overlay { lowers: Vec<PathBuf>, upper: PathBuf, work: PathBuf },
     /// Fresh and empty. `size` in bytes, 0 for the kernel's own limit (half of memory).
     Tmpfs { size: u64, mode: u32 },
     /// One read-only file that exists in memory only and is not swapped out where the kernel can see to that.
-    File {
-        content: Vec<u8>,
-        mode: u32,
-        uid: u32,
-        gid: u32,
-    },
+    File { content: Vec<u8>, mode: u32, uid: u32, gid: u32 },
 }
 
 /// Numeric ids, as seen inside. In a user namespace they must be mapped.
@@ -220,10 +208,7 @@ impl Resource {
 
     /// By its lower case name.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, resource)| *resource)
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, resource)| *resource)
     }
 }
 
@@ -246,34 +231,24 @@ pub struct MountPoint {
 }
 
 /// What is mounted in every step: path, and whether it is a directory.
-pub(crate) const BUILT_IN: [(&str, bool); 5] = [
-    ("/proc", true),
-    ("/dev", true),
-    ("/sys", true),
-    ("/etc/hosts", false),
-    ("/etc/resolv.conf", false),
-];
+pub(crate) const BUILT_IN: [(&str, bool); 5] =
+    [("/proc", true), ("/dev", true), ("/sys", true), ("/etc/hosts", false), ("/etc/resolv.conf", false)];
 
 /// Directories and files that must exist in the root for `spec` to be run, each once, parents first.
 ///
 /// Whoever makes the root lays the missing ones out in a stub layer on top of the lowers: the sandbox creates
 /// none of them, so no trace of a mount is left in the upper. Mounts inside other mounts are not listed.
 pub fn mount_points(spec: &Spec) -> Vec<MountPoint> {
-    let mut points: Vec<MountPoint> = BUILT_IN
-        .iter()
-        .map(|&(path, directory)| MountPoint {
-            path: path.into(),
-            directory,
-        })
-        .collect();
+    let mut points: Vec<MountPoint> =
+        BUILT_IN.iter().map(|&(path, directory)| MountPoint { path: path.into(), directory }).collect();
     for mount in &spec.mounts {
         let Some(path) = normalize(&mount.target) else {
             continue;
         };
         let directory = match &mount.kind {
-            MountKind::Bind { source, .. } => source
-                .symlink_metadata()
-                .is_ok_and(|metadata| metadata.is_dir()),
+            MountKind::Bind { source, .. } => {
+                source.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+            }
             MountKind::Overlay { .. } | MountKind::Tmpfs { .. } => true,
             MountKind::File { .. } => false,
         };
@@ -282,10 +257,7 @@ pub fn mount_points(spec: &Spec) -> Vec<MountPoint> {
         }
     }
     let all: Vec<PathBuf> = points.iter().map(|point| point.path.clone()).collect();
-    points.retain(|point| {
-        !all.iter()
-            .any(|other| *other != point.path && point.path.starts_with(other))
-    });
+    points.retain(|point| !all.iter().any(|other| *other != point.path && point.path.starts_with(other)));
     points.sort_by_key(|point| depth(&point.path));
     points
 }
@@ -312,21 +284,11 @@ mod tests {
     use super::*;
 
     fn spec(targets: &[&str]) -> Spec {
-        let root = Root {
-            lowers: vec!["/layer".into()],
-            upper: None,
-            work: None,
-        };
+        let root = Root { lowers: vec!["/layer".into()], upper: None, work: None };
         let mut spec = Spec::new(root, vec!["true".into()]);
         spec.mounts = targets
             .iter()
-            .map(|target| Mount {
-                target: target.into(),
-                kind: MountKind::Tmpfs {
-                    size: 0,
-                    mode: 0o755,
-                },
-            })
+            .map(|target| Mount { target: target.into(), kind: MountKind::Tmpfs { size: 0, mode: 0o755 } })
             .collect();
         spec
     }
@@ -350,11 +312,7 @@ mod tests {
     #[test]
     fn a_mount_over_a_parent_of_a_built_in_one_hides_its_mount_point() {
         let points = mount_points(&spec(&["/etc"]));
-        assert!(
-            points
-                .iter()
-                .all(|point| !point.path.starts_with("/etc/hosts"))
-        );
+        assert!(points.iter().all(|point| !point.path.starts_with("/etc/hosts")));
         assert!(points.iter().any(|point| point.path == Path::new("/etc")));
     }
 
@@ -366,10 +324,7 @@ mod tests {
             spec.check().unwrap_err().to_string()
         };
         assert!(spec(&["/a"]).check().is_ok());
-        assert_eq!(
-            refused(&|spec| spec.argv.clear()),
-            "there is no program to run"
-        );
+        assert_eq!(refused(&|spec| spec.argv.clear()), "there is no program to run");
         assert_eq!(
             refused(&|spec| spec.env.push(("A".into(), "b\0c".into()))),
             "`b\0c` contains a zero byte"

@@ -42,13 +42,7 @@ pub(crate) fn clone(_: SingleThreaded, flags: u64) -> io::Result<Side> {
     arguments.exit_signal = libc::SIGCHLD as u64;
     // SAFETY: without CLONE_VM and with no stack given this is a fork: the child runs on its own copy of memory. The
     // process has one thread, so no lock is held by a thread that the copy lacks. `pidfd` outlives the call.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut arguments,
-            size_of::<libc::clone_args>(),
-        )
-    };
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) };
     match pid {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Side::Child),
@@ -80,24 +74,13 @@ pub(crate) fn close_others(keep: BorrowedFd<'_>) {
 /// Marks every descriptor from 3 on to be closed by the next `execve`.
 pub(crate) fn close_on_exec() {
     // SAFETY: changes a flag only; no descriptor is closed before the program is replaced.
-    unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3,
-            u32::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
 }
 
 /// Replaces the program. Returns only when that failed.
 pub(crate) fn execute(program: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings
-            .iter()
-            .map(|string| string.as_ptr())
-            .chain([std::ptr::null()])
-            .collect()
+        strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: both arrays end in a null pointer, and they and the strings live until the call returns, if it does.
@@ -112,12 +95,8 @@ pub(crate) fn set_mount_attributes(
     clear: u64,
     recursive: bool,
 ) -> io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: set,
-        attr_clr: clear,
-        propagation: libc::MS_PRIVATE,
-        userns_fd: 0,
-    };
+    let attributes =
+        libc::mount_attr { attr_set: set, attr_clr: clear, propagation: libc::MS_PRIVATE, userns_fd: 0 };
     let recursive = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: path and structure are valid for the call, and the size is the structure's.
     let result = unsafe {
@@ -136,19 +115,12 @@ pub(crate) fn set_mount_attributes(
 /// Loads a system call filter for this process and all it starts. Needs `CAP_SYS_ADMIN`.
 pub(crate) fn load_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog {
-        len: u16::try_from(program.len())
-            .map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?,
+        len: u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?,
         filter: program.as_ptr().cast_mut(),
     };
     // SAFETY: the kernel reads `len` instructions, which live until the call returns, and checks them.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program,
-        )
-    };
+    let result =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
     succeeded(result)
 }
 
@@ -157,11 +129,7 @@ pub(crate) fn join_new_keyring() -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_int = 1;
     // SAFETY: a null name asks for an anonymous keyring; nothing is read from memory.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_keyctl,
-            KEYCTL_JOIN_SESSION_KEYRING,
-            std::ptr::null::<libc::c_char>(),
-        )
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<libc::c_char>())
     };
     succeeded(result)
 }
@@ -175,13 +143,7 @@ pub(crate) fn raise_loopback(socket: impl AsFd) -> io::Result<()> {
     }
     request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads an `ifreq` with name and flags set.
-    let result = unsafe {
-        libc::ioctl(
-            socket.as_fd().as_raw_fd(),
-            libc::SIOCSIFFLAGS,
-            &raw const request,
-        )
-    };
+    let result = unsafe { libc::ioctl(socket.as_fd().as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     succeeded(i64::from(result))
 }
 
@@ -229,4 +191,63 @@ fn succeeded(result: libc::c_long) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The error of a call with three numbers as arguments; 0 if it succeeded.
+    fn call(number: libc::c_long, arguments: [libc::c_long; 3]) -> i32 {
+        let [a, b, c] = arguments;
+        // SAFETY: the calls made here take numbers only, or are refused before they look at their arguments.
+        match unsafe { libc::syscall(number, a, b, c, 0, 0) } {
+            -1 => io::Error::last_os_error().raw_os_error().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn the_kernel_reads_the_filter_as_it_is_meant() {
+        // A filter is loaded for one thread, and without a privilege if that renounces gaining any.
+        let results = std::thread::spawn(|| {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            load_filter(&crate::seccomp::filter()).unwrap();
+            let none = [0, 0, 0];
+            [
+                ("keyctl", call(libc::SYS_keyctl, none), libc::EPERM),
+                ("mount", call(libc::SYS_mount, none), libc::EPERM),
+                ("unshare", call(libc::SYS_unshare, none), libc::EPERM),
+                ("bpf", call(libc::SYS_bpf, none), libc::EPERM),
+                ("io_uring", call(libc::SYS_io_uring_setup, none), libc::EPERM),
+                ("clone3", call(libc::SYS_clone3, none), libc::ENOSYS),
+                ("newer than known", call(500, none), libc::ENOSYS),
+                ("nonsense", call(100_000, none), libc::ENOSYS),
+                (
+                    "clone into a user namespace",
+                    call(libc::SYS_clone, [libc::CLONE_NEWUSER.into(), 0, 0]),
+                    libc::EPERM,
+                ),
+                ("asking for the personality", call(libc::SYS_personality, [0xffff_ffff, 0, 0]), 0),
+                ("a personality of old", call(libc::SYS_personality, [0x000_0003, 0, 0]), libc::EPERM),
+                (
+                    "a socket to the hypervisor",
+                    call(libc::SYS_socket, [libc::AF_VSOCK.into(), 1, 0]),
+                    libc::EPERM,
+                ),
+                (
+                    "typing into a terminal",
+                    call(libc::SYS_ioctl, [0, libc::TIOCSTI as libc::c_long, 0]),
+                    libc::EPERM,
+                ),
+                ("getpid", call(libc::SYS_getpid, none), 0),
+                ("a file that is not open", call(libc::SYS_close, [9999, 0, 0]), libc::EBADF),
+            ]
+        })
+        .join()
+        .unwrap();
+        for (what, result, expected) in results {
+            assert_eq!(result, expected, "{what}");
+        }
+    }
 }

@@ -126,16 +126,9 @@ mod tests {
 
     #[test]
     fn the_numbers_are_those_of_this_machines_headers() {
-        let native = if cfg!(target_arch = "x86_64") {
-            Abi::X86_64
-        } else {
-            Abi::Aarch64
-        } as usize;
+        let native = if cfg!(target_arch = "x86_64") { Abi::X86_64 } else { Abi::Aarch64 } as usize;
         let number = |name: &str| {
-            REFUSED
-                .iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, numbers)| i64::from(numbers[native]))
+            REFUSED.iter().find(|(known, _)| *known == name).map(|(_, numbers)| i64::from(numbers[native]))
         };
         for (name, expected) in [
             ("mount", libc::SYS_mount),

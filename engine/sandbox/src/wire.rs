@@ -7,9 +7,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::spec::{
-    Mount, MountKind, Network, Resource, Root, Security, Spec, Stdio, Ulimit, User,
-};
+use crate::spec::{Mount, MountKind, Network, Resource, Root, Security, Spec, Stdio, Ulimit, User};
 
 #[derive(Default)]
 pub(crate) struct Writer {
@@ -153,11 +151,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<Spec> {
         argv: from.list(Reader::os_string)?,
         env: from.list(|from| Some((from.os_string()?, from.os_string()?)))?,
         cwd: from.path()?,
-        user: User {
-            uid: from.u32()?,
-            gid: from.u32()?,
-            groups: from.list(Reader::u32)?,
-        },
+        user: User { uid: from.u32()?, gid: from.u32()?, groups: from.list(Reader::u32)? },
         hostname: String::from_utf8(from.string()?.to_vec()).ok()?,
         network: match from.byte()? {
             0 => Network::Private,
@@ -193,11 +187,7 @@ fn encode_mount(to: &mut Writer, mount: &Mount) {
             to.path(source);
             to.byte(u8::from(*readonly));
         }
-        MountKind::Overlay {
-            lowers,
-            upper,
-            work,
-        } => {
+        MountKind::Overlay { lowers, upper, work } => {
             to.byte(1);
             to.list(lowers, |to, path| to.path(path));
             to.path(upper);
@@ -208,12 +198,7 @@ fn encode_mount(to: &mut Writer, mount: &Mount) {
             to.u64(*size);
             to.u32(*mode);
         }
-        MountKind::File {
-            content,
-            mode,
-            uid,
-            gid,
-        } => {
+        MountKind::File { content, mode, uid, gid } => {
             to.byte(3);
             to.string(content);
             to.u32(*mode);
@@ -226,19 +211,9 @@ fn encode_mount(to: &mut Writer, mount: &Mount) {
 fn decode_mount(from: &mut Reader<'_>) -> Option<Mount> {
     let target = from.path()?;
     let kind = match from.byte()? {
-        0 => MountKind::Bind {
-            source: from.path()?,
-            readonly: from.byte()? != 0,
-        },
-        1 => MountKind::Overlay {
-            lowers: from.list(Reader::path)?,
-            upper: from.path()?,
-            work: from.path()?,
-        },
-        2 => MountKind::Tmpfs {
-            size: from.u64()?,
-            mode: from.u32()?,
-        },
+        0 => MountKind::Bind { source: from.path()?, readonly: from.byte()? != 0 },
+        1 => MountKind::Overlay { lowers: from.list(Reader::path)?, upper: from.path()?, work: from.path()? },
+        2 => MountKind::Tmpfs { size: from.u64()?, mode: from.u32()? },
         3 => MountKind::File {
             content: from.string()?.to_vec(),
             mode: from.u32()?,
@@ -251,10 +226,7 @@ fn decode_mount(from: &mut Reader<'_>) -> Option<Mount> {
 }
 
 fn resource_name(resource: Resource) -> &'static str {
-    Resource::ALL
-        .iter()
-        .find(|(_, known)| *known == resource)
-        .map_or("", |(name, _)| *name)
+    Resource::ALL.iter().find(|(_, known)| *known == resource).map_or("", |(name, _)| *name)
 }
 
 #[cfg(test)]
@@ -269,13 +241,7 @@ mod tests {
         };
         let mut spec = Spec::new(root, vec!["sh".into(), OsString::from_vec(vec![0xff, b'x'])]);
         spec.mounts = vec![
-            Mount {
-                target: "/m1".into(),
-                kind: MountKind::Bind {
-                    source: "/s".into(),
-                    readonly: true,
-                },
-            },
+            Mount { target: "/m1".into(), kind: MountKind::Bind { source: "/s".into(), readonly: true } },
             Mount {
                 target: "/m2".into(),
                 kind: MountKind::Overlay {
@@ -284,38 +250,19 @@ mod tests {
                     work: "/w2".into(),
                 },
             },
-            Mount {
-                target: "/m3".into(),
-                kind: MountKind::Tmpfs {
-                    size: 7,
-                    mode: 0o1777,
-                },
-            },
+            Mount { target: "/m3".into(), kind: MountKind::Tmpfs { size: 7, mode: 0o1777 } },
             Mount {
                 target: "/m4".into(),
-                kind: MountKind::File {
-                    content: b"secret".to_vec(),
-                    mode: 0o400,
-                    uid: 1,
-                    gid: 2,
-                },
+                kind: MountKind::File { content: b"secret".to_vec(), mode: 0o400, uid: 1, gid: 2 },
             },
         ];
         spec.env = vec![("A".into(), "1".into()), ("B".into(), "".into())];
-        spec.user = User {
-            uid: 3,
-            gid: 4,
-            groups: vec![5, 6],
-        };
+        spec.user = User { uid: 3, gid: 4, groups: vec![5, 6] };
         spec.network = Network::None;
         spec.security = Security::Insecure;
         spec.ulimits = Resource::ALL
             .iter()
-            .map(|(_, resource)| Ulimit {
-                resource: *resource,
-                soft: Some(1),
-                hard: None,
-            })
+            .map(|(_, resource)| Ulimit { resource: *resource, soft: Some(1), hard: None })
             .collect();
         spec.hosts = b"hosts".to_vec();
         spec.resolv_conf = b"resolv".to_vec();

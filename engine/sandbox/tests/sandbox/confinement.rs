@@ -44,42 +44,27 @@ fn another_user_has_none_but_setuid_programs_work() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
     fs::create_dir(space.path("base/suid")).unwrap();
     // Busybox gives up what it was lent unless the applet needs it; `su` to oneself does.
-    let mut spec = space.sh(
-        "grep CapEff /proc/self/status; /bin/setuid-id ash -c true; \
-         /bin/setuid-id su root -c 'id -u'",
-    );
-    spec.user = User {
-        uid: 1000,
-        gid: 1000,
-        groups: vec![],
-    };
+    let mut spec = space.sh("grep CapEff /proc/self/status; /bin/setuid-id ash -c true; \
+         /bin/setuid-id su root -c 'id -u'");
+    spec.user = User { uid: 1000, gid: 1000, groups: vec![] };
     let output = space.run(&spec).unwrap();
-    assert!(
-        output.stdout.starts_with("CapEff:\t0000000000000000"),
-        "{output:?}"
-    );
+    assert!(output.stdout.starts_with("CapEff:\t0000000000000000"), "{output:?}");
     // `su` only gets to ask for a password when it is root; else it says that it must be.
     assert!(!output.stderr.contains("must be suid"), "{output:?}");
 }
 
 fn refused_calls_fail_and_unknown_ones_do_not_exist() {
     let space = Space::new();
-    let output = space.output(&space.sh(
-        "mount -t tmpfs none /mnt 2>&1; ls /proc/self/ns >/dev/null; \
-         busybox unshare -m true 2>&1; grep Seccomp: /proc/self/status",
-    ));
+    let output = space.output(&space.sh("mount -t tmpfs none /mnt 2>&1; ls /proc/self/ns >/dev/null; \
+         busybox unshare -m true 2>&1; grep Seccomp: /proc/self/status"));
     assert!(output.contains("mount: permission denied"), "{output}");
-    assert!(
-        output.contains("unshare: unshare(0x20000): Operation not permitted"),
-        "{output}"
-    );
+    assert!(output.contains("unshare: unshare(0x20000): Operation not permitted"), "{output}");
     assert!(output.ends_with("Seccomp:\t2"), "{output}");
 }
 
 fn kernel_interfaces_are_masked_or_read_only() {
     let space = Space::new();
-    let output = space.output(&space.sh(
-        "for file in kcore keys timer_list sched_debug interrupts; do \
+    let output = space.output(&space.sh("for file in kcore keys timer_list sched_debug interrupts; do \
             test ! -e /proc/$file || test $(head -c 1 /proc/$file | wc -c) = 0 || echo $file; done; \
          for directory in acpi scsi; do \
             test ! -e /proc/$directory || test $(ls /proc/$directory | wc -l) = 0 || echo $directory; done; \
@@ -87,17 +72,15 @@ fn kernel_interfaces_are_masked_or_read_only() {
          for file in /proc/sys/kernel/hostname /proc/sysrq-trigger; do \
             sh -c \"echo x >$file\" 2>/dev/null && echo $file; done; \
          touch /sys/x 2>/dev/null && echo sys; touch /sys/fs/cgroup/x 2>/dev/null && echo cgroup; \
-         echo done",
-    ));
+         echo done"));
     assert_eq!(output, "done");
 }
 
 fn insecure_steps_have_everything() {
     let space = Space::new();
-    let mut spec = space.sh(
-        "grep -E 'CapEff|Seccomp:' /proc/self/status; mount -t tmpfs none /mnt && echo mounted; \
-         test -b /dev/loop0 -o -c /dev/null && echo devices",
-    );
+    let mut spec = space
+        .sh("grep -E 'CapEff|Seccomp:' /proc/self/status; mount -t tmpfs none /mnt && echo mounted; \
+         test -b /dev/loop0 -o -c /dev/null && echo devices");
     spec.security = Security::Insecure;
     let output = space.output(&spec);
     assert!(output.contains("Seccomp:\t0\nmounted\ndevices"), "{output}");

@@ -28,15 +28,11 @@ crate::tests![
 
 fn hosts_and_resolv_conf_are_given_and_leave_no_trace() {
     let space = Space::new();
-    let spec = space.sh(
-        "cat /etc/hosts /etc/resolv.conf; sh -c 'echo x >/etc/hosts' 2>/dev/null || echo read-only; \
-         rm /etc/hosts 2>/dev/null || echo busy",
-    );
+    let spec = space
+        .sh("cat /etc/hosts /etc/resolv.conf; sh -c 'echo x >/etc/hosts' 2>/dev/null || echo read-only; \
+         rm /etc/hosts 2>/dev/null || echo busy");
     let ran = space.run(&spec).unwrap();
-    assert_eq!(
-        ran.stdout,
-        "127.0.0.1 localhost\nnameserver 192.0.2.1\nread-only\nbusy\n"
-    );
+    assert_eq!(ran.stdout, "127.0.0.1 localhost\nnameserver 192.0.2.1\nread-only\nbusy\n");
     assert_eq!(names(&ran.upper), [""; 0]);
 }
 
@@ -48,10 +44,9 @@ fn binds_show_the_host_and_can_be_read_only() {
     let bind = |target: &str, source: std::path::PathBuf, readonly| {
         mount(target, MountKind::Bind { source, readonly })
     };
-    let mut spec = space.sh(
-        "cat /ro/file /one; touch /ro/x 2>/dev/null || echo read-only; echo new >/rw/new; \
-         rm /one 2>/dev/null || echo busy",
-    );
+    let mut spec = space
+        .sh("cat /ro/file /one; touch /ro/x 2>/dev/null || echo read-only; echo new >/rw/new; \
+         rm /one 2>/dev/null || echo busy");
     spec.mounts = vec![
         bind("/ro", source.clone(), true),
         bind("/rw", source.clone(), false),
@@ -87,18 +82,11 @@ fn a_writable_view_keeps_its_changes_aside() {
 
 fn a_secret_is_in_memory_and_has_its_owner() {
     let space = Space::new();
-    let mut spec = space.sh(
-        "cat /run/secrets/token; stat -c '%u %g %a' /run/secrets/token; \
-         grep /run/secrets/token /proc/self/mountinfo; sh -c 'echo x >>/run/secrets/token' 2>&1",
-    );
+    let mut spec = space.sh("cat /run/secrets/token; stat -c '%u %g %a' /run/secrets/token; \
+         grep /run/secrets/token /proc/self/mountinfo; sh -c 'echo x >>/run/secrets/token' 2>&1");
     spec.mounts = vec![mount(
         "/run/secrets/token",
-        MountKind::File {
-            content: b"hunter2\n".to_vec(),
-            mode: 0o440,
-            uid: 5,
-            gid: 6,
-        },
+        MountKind::File { content: b"hunter2\n".to_vec(), mode: 0o440, uid: 5, gid: 6 },
     )];
     let ran = space.run(&spec).unwrap();
     assert!(ran.stdout.starts_with("hunter2\n5 6 440\n"), "{ran:?}");
@@ -111,16 +99,8 @@ fn a_secret_is_in_memory_and_has_its_owner() {
 
 fn tmpfs_has_its_size_and_mode() {
     let space = Space::new();
-    let mut spec = space.sh(
-        "stat -c %a /t; dd if=/dev/zero of=/t/x bs=1M count=3 2>/dev/null || echo full",
-    );
-    spec.mounts = vec![mount(
-        "/t",
-        MountKind::Tmpfs {
-            size: 2 << 20,
-            mode: 0o1770,
-        },
-    )];
+    let mut spec = space.sh("stat -c %a /t; dd if=/dev/zero of=/t/x bs=1M count=3 2>/dev/null || echo full");
+    spec.mounts = vec![mount("/t", MountKind::Tmpfs { size: 2 << 20, mode: 0o1770 })];
     let ran = space.run(&spec).unwrap();
     assert_eq!(ran.stdout, "1770\nfull\n");
     assert_eq!(names(&ran.upper), [""; 0]);
@@ -132,27 +112,9 @@ fn mounts_nest_whatever_their_order() {
     fs::write(space.path("one"), "one").unwrap();
     let mut spec = space.sh("cat /c/deep/er/one; test -d /c/t && echo both");
     spec.mounts = vec![
-        mount(
-            "/c/deep/er/one",
-            MountKind::Bind {
-                source: space.path("one"),
-                readonly: true,
-            },
-        ),
-        mount(
-            "/c/t",
-            MountKind::Tmpfs {
-                size: 0,
-                mode: 0o755,
-            },
-        ),
-        mount(
-            "/c",
-            MountKind::Bind {
-                source: space.path("cache"),
-                readonly: false,
-            },
-        ),
+        mount("/c/deep/er/one", MountKind::Bind { source: space.path("one"), readonly: true }),
+        mount("/c/t", MountKind::Tmpfs { size: 0, mode: 0o755 }),
+        mount("/c", MountKind::Bind { source: space.path("cache"), readonly: false }),
     ];
     let ran = space.run(&spec).unwrap();
     assert_eq!(ran.stdout, "oneboth\n", "{ran:?}");
@@ -164,13 +126,7 @@ fn a_socket_can_be_bound() {
     let path = space.path("agent");
     let _listener = UnixListener::bind(&path).unwrap();
     let mut spec = space.sh("test -S /run/agent.0 && echo socket");
-    spec.mounts = vec![mount(
-        "/run/agent.0",
-        MountKind::Bind {
-            source: path,
-            readonly: true,
-        },
-    )];
+    spec.mounts = vec![mount("/run/agent.0", MountKind::Bind { source: path, readonly: true })];
     assert_eq!(space.output(&spec), "socket");
 }
 
@@ -184,14 +140,9 @@ fn links_in_mount_points_stay_inside_the_root() {
     fs::create_dir_all(base.join(format!("etc/{name}/a"))).unwrap();
     fs::create_dir(base.join(format!("etc/{name}/b"))).unwrap();
     let mut spec = space.spec(&["cat", "/proc/self/mountinfo"]);
-    let tmpfs = || MountKind::Tmpfs {
-        size: 0,
-        mode: 0o755,
-    };
-    spec.mounts = vec![
-        mount(&format!("/absolute/{name}/a"), tmpfs()),
-        mount(&format!("/relative/{name}/b"), tmpfs()),
-    ];
+    let tmpfs = || MountKind::Tmpfs { size: 0, mode: 0o755 };
+    spec.mounts =
+        vec![mount(&format!("/absolute/{name}/a"), tmpfs()), mount(&format!("/relative/{name}/b"), tmpfs())];
     // The stub of the other tests follows links as the host does, which a real one must not.
     let ran = space.run_as_is(&spec, &Cancel::new(None)).unwrap();
     let mountinfo = ran.stdout;
@@ -217,13 +168,7 @@ fn a_magic_link_as_mount_point_is_refused() {
     let space = Space::new();
     symlink("/proc/self/root", space.path("base/magic")).unwrap();
     let mut spec = space.spec(&["true"]);
-    spec.mounts = vec![mount(
-        "/magic/tmp",
-        MountKind::Tmpfs {
-            size: 0,
-            mode: 0o755,
-        },
-    )];
+    spec.mounts = vec![mount("/magic/tmp", MountKind::Tmpfs { size: 0, mode: 0o755 })];
     match space.run(&spec) {
         Err(SandboxError::Setup { step, source, .. }) => {
             assert_eq!(step, Step::MountPoint);
@@ -248,13 +193,7 @@ fn the_working_directory_does_not_leave_the_root() {
 fn a_mount_point_that_is_missing_is_not_made_in_the_layer() {
     let space = Space::new();
     let mut spec = space.spec(&["true"]);
-    spec.mounts = vec![mount(
-        "/missing",
-        MountKind::Tmpfs {
-            size: 0,
-            mode: 0o755,
-        },
-    )];
+    spec.mounts = vec![mount("/missing", MountKind::Tmpfs { size: 0, mode: 0o755 })];
     let error = space.run_as_is(&spec, &Cancel::new(None)).unwrap_err();
     assert!(error.to_string().contains("`/missing`"), "{error}");
     assert_eq!(names(spec.root.upper.as_ref().unwrap()), [""; 0]);
@@ -262,7 +201,8 @@ fn a_mount_point_that_is_missing_is_not_made_in_the_layer() {
 
 fn the_size_of_shared_memory_is_limited() {
     let space = Space::new();
-    let mut spec = space.sh("dd if=/dev/zero of=/dev/shm/x bs=1M count=3 2>/dev/null || echo full; stat -c %a /dev/shm");
+    let mut spec =
+        space.sh("dd if=/dev/zero of=/dev/shm/x bs=1M count=3 2>/dev/null || echo full; stat -c %a /dev/shm");
     spec.shm_size = 2 << 20;
     assert_eq!(space.output(&spec), "full\n1777");
 }
@@ -271,9 +211,7 @@ fn deletions_are_recorded_in_the_upper() {
     let space = Space::new();
     fs::create_dir(space.path("base/old")).unwrap();
     fs::write(space.path("base/old/file"), "").unwrap();
-    let ran = space
-        .run(&space.sh("rm /etc/passwd; rm -r /old; mkdir /old; mv /root /home"))
-        .unwrap();
+    let ran = space.run(&space.sh("rm /etc/passwd; rm -r /old; mkdir /old; mv /root /home")).unwrap();
     let upper = names(&ran.upper);
     assert_eq!(upper, ["etc", "etc/passwd", "home", "old", "root"], "{ran:?}");
 }

@@ -41,19 +41,13 @@ fn the_signal_that_ended_a_program_is_told() {
     let spec = space.sh("sh -c 'kill -SEGV $$'; exit $?");
     assert_eq!(space.run(&spec).unwrap().exit, Exit::Code(139));
     let mut spec = space.sh("while :; do :; done");
-    spec.ulimits = vec![Ulimit {
-        resource: Resource::Cpu,
-        soft: Some(1),
-        hard: Some(1),
-    }];
+    spec.ulimits = vec![Ulimit { resource: Resource::Cpu, soft: Some(1), hard: Some(1) }];
     assert_eq!(space.run(&spec).unwrap().exit, Exit::Signal(9));
 }
 
 fn output_is_captured_by_stream_and_input_is_empty() {
     let space = Space::new();
-    let ran = space
-        .run(&space.sh("echo out; echo err >&2; cat; echo $(readlink /proc/self/fd/0)"))
-        .unwrap();
+    let ran = space.run(&space.sh("echo out; echo err >&2; cat; echo $(readlink /proc/self/fd/0)")).unwrap();
     assert_eq!((&*ran.stdout, &*ran.stderr), ("out\n/dev/null\n", "err\n"));
 }
 
@@ -76,11 +70,7 @@ fn a_missing_working_directory_is_made_and_owned_by_the_user() {
     let space = Space::new();
     let mut spec = space.spec(&["pwd"]);
     spec.cwd = "/a/b".into();
-    spec.user = User {
-        uid: 3,
-        gid: 4,
-        groups: vec![],
-    };
+    spec.user = User { uid: 3, gid: 4, groups: vec![] };
     let ran = space.run(&spec).unwrap();
     assert_eq!(ran.stdout, "/a/b\n");
     let mut inside = space.sh("stat -c '%u %g %a' /a /a/b");
@@ -91,16 +81,8 @@ fn a_missing_working_directory_is_made_and_owned_by_the_user() {
 fn user_and_groups_are_taken_on() {
     let space = Space::new();
     let mut spec = space.sh("id -u; id -g; grep Groups /proc/self/status; touch /tmp/x");
-    fs::set_permissions(
-        space.path("base/tmp"),
-        fs::Permissions::from_mode(0o1777),
-    )
-    .unwrap();
-    spec.user = User {
-        uid: 1000,
-        gid: 1001,
-        groups: vec![7, 8],
-    };
+    fs::set_permissions(space.path("base/tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
+    spec.user = User { uid: 1000, gid: 1001, groups: vec![7, 8] };
     let ran = space.run(&spec).unwrap();
     assert_eq!(ran.stdout, "1000\n1001\nGroups:\t7 8 \n", "{ran:?}");
     assert!(fs::metadata(ran.upper.join("tmp/x")).unwrap().uid() != 0);
@@ -109,17 +91,9 @@ fn user_and_groups_are_taken_on() {
 fn limits_are_set_and_do_not_depend_on_kilns() {
     let space = Space::new();
     let mut spec = space.sh("ulimit -c; ulimit -n; ulimit -s; ulimit -Hn");
-    assert!(
-        space.output(&spec).starts_with("0\n1024\n8192\n"),
-        "{}",
-        space.output(&space.sh("ulimit -a"))
-    );
+    assert!(space.output(&spec).starts_with("0\n1024\n8192\n"), "{}", space.output(&space.sh("ulimit -a")));
     spec.root = space.spec(&["true"]).root;
-    spec.ulimits = vec![Ulimit {
-        resource: Resource::Nofile,
-        soft: Some(77),
-        hard: Some(99),
-    }];
+    spec.ulimits = vec![Ulimit { resource: Resource::Nofile, soft: Some(77), hard: Some(99) }];
     assert_eq!(space.output(&spec), "0\n77\n8192\n99");
 }
 
@@ -147,10 +121,7 @@ fn no_descriptor_of_kiln_is_inherited() {
 fn a_program_that_is_not_there_is_told_with_the_searched_path() {
     let space = Space::new();
     let error = space.run(&space.spec(&["bash"])).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "`bash` was not found in the root file system (PATH is `/bin`)"
-    );
+    assert_eq!(error.to_string(), "`bash` was not found in the root file system (PATH is `/bin`)");
     let error = space.run(&space.spec(&["/usr/bin/bash", "-c"])).unwrap_err();
     assert!(matches!(error, SandboxError::ProgramNotFound { path: None, .. }));
 }
@@ -161,10 +132,7 @@ fn a_script_without_its_interpreter_is_told_apart() {
     fs::write(&script, "#!/bin/bash\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let error = space.run(&space.spec(&["script"])).unwrap_err();
-    assert!(
-        error.to_string().contains("loader `/bin/bash` does not"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("loader `/bin/bash` does not"), "{error}");
 }
 
 fn a_foreign_executable_is_explained() {
@@ -176,10 +144,7 @@ fn a_foreign_executable_is_explained() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let error = space.run(&space.spec(&["foreign"])).unwrap_err();
     let message = error.to_string();
-    assert!(
-        message.starts_with("exec format error: `/bin/foreign` is built for s390x"),
-        "{message}"
-    );
+    assert!(message.starts_with("exec format error: `/bin/foreign` is built for s390x"), "{message}");
 }
 
 fn a_directory_cannot_be_executed() {
@@ -193,21 +158,18 @@ fn what_cannot_be_mounted_is_named() {
     let mut spec = space.spec(&["true"]);
     spec.root.lowers.push(space.path("nowhere"));
     match space.run(&spec).unwrap_err() {
-        SandboxError::Setup {
-            step: Step::Root,
-            source,
-            ..
-        } => assert_eq!(source.kind(), std::io::ErrorKind::NotFound),
+        SandboxError::Setup { step: Step::Root, source, .. } => {
+            assert_eq!(source.kind(), std::io::ErrorKind::NotFound)
+        }
         other => panic!("{other:?}"),
     }
     let mut spec = space.spec(&["true"]);
     fs::remove_dir(space.path("base/sys")).unwrap();
     spec.security = Security::Default;
-    let error = space
-        .run_as_is(&spec, &kiln_core::Cancel::new(None))
-        .unwrap_err();
+    let error = space.run_as_is(&spec, &kiln_core::Cancel::new(None)).unwrap_err();
     assert!(
-        chain(&error).starts_with("finding the mount point `/sys` failed; the root file system has nothing there"),
+        chain(&error)
+            .starts_with("finding the mount point `/sys` failed; the root file system has nothing there"),
         "{}",
         chain(&error)
     );

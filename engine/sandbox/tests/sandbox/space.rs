@@ -14,22 +14,19 @@ use kiln_sandbox::{
 use tempfile::TempDir;
 
 const APPLETS: [&str; 33] = [
-    "sh", "true", "false", "cat", "echo", "ls", "id", "pwd", "stat", "sleep", "grep", "test",
-    "touch", "mkdir", "rm", "mv", "ln", "chmod", "chown", "mount", "umount", "hostname", "ip",
-    "readlink", "kill", "mknod", "env", "head", "wc", "ps", "ulimit", "dd", "su",
+    "sh", "true", "false", "cat", "echo", "ls", "id", "pwd", "stat", "sleep", "grep", "test", "touch",
+    "mkdir", "rm", "mv", "ln", "chmod", "chown", "mount", "umount", "hostname", "ip", "readlink", "kill",
+    "mknod", "env", "head", "wc", "ps", "ulimit", "dd", "su",
 ];
 
 pub(crate) fn busybox() -> Option<PathBuf> {
-    ["/bin/busybox", "/usr/bin/busybox"]
-        .iter()
-        .map(PathBuf::from)
-        .find(|path| {
-            fs::read(path).is_ok_and(|bytes| {
-                // The name of a program loader stands right behind the headers, if there is one.
-                let head = &bytes[..bytes.len().min(4096)];
-                head.starts_with(b"\x7fELF") && !head.windows(8).any(|part| part == b"ld-linux")
-            })
+    ["/bin/busybox", "/usr/bin/busybox"].iter().map(PathBuf::from).find(|path| {
+        fs::read(path).is_ok_and(|bytes| {
+            // The name of a program loader stands right behind the headers, if there is one.
+            let head = &bytes[..bytes.len().min(4096)];
+            head.starts_with(b"\x7fELF") && !head.windows(8).any(|part| part == b"ld-linux")
         })
+    })
 }
 
 pub(crate) struct Space {
@@ -50,20 +47,11 @@ impl Space {
     pub(crate) fn new() -> Self {
         // Overlay cannot write to overlay, which a temporary directory may lie on; memory it can.
         let shm = Path::new("/dev/shm");
-        let directory = if shm.is_dir() {
-            tempfile::tempdir_in(shm).unwrap()
-        } else {
-            tempfile::tempdir().unwrap()
-        };
-        let space = Self {
-            directory,
-            sandbox: Sandbox::start().unwrap(),
-            uppers: AtomicU32::new(0),
-        };
+        let directory =
+            if shm.is_dir() { tempfile::tempdir_in(shm).unwrap() } else { tempfile::tempdir().unwrap() };
+        let space = Self { directory, sandbox: Sandbox::start().unwrap(), uppers: AtomicU32::new(0) };
         let base = space.path("base");
-        for directory in [
-            "bin", "etc", "proc", "sys", "dev", "tmp", "root", "run", "mnt",
-        ] {
+        for directory in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "run", "mnt"] {
             fs::create_dir_all(base.join(directory)).unwrap();
         }
         fs::copy(busybox().unwrap(), base.join("bin/busybox")).unwrap();
@@ -72,11 +60,8 @@ impl Space {
         }
         fs::write(base.join("etc/hosts"), "of the image").unwrap();
         fs::write(base.join("etc/resolv.conf"), "of the image").unwrap();
-        fs::write(
-            base.join("etc/passwd"),
-            "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n",
-        )
-        .unwrap();
+        fs::write(base.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/:/bin/sh\n")
+            .unwrap();
         space
     }
 
@@ -93,11 +78,7 @@ impl Space {
             path
         };
         let (stub, upper, work) = (made("stub"), made("upper"), made("work"));
-        let root = Root {
-            lowers: vec![self.path("base"), stub],
-            upper: Some(upper),
-            work: Some(work),
-        };
+        let root = Root { lowers: vec![self.path("base"), stub], upper: Some(upper), work: Some(work) };
         let mut spec = Spec::new(root, argv.iter().map(Into::into).collect());
         spec.env = vec![("PATH".into(), "/bin".into())];
         spec.network = Network::Host;
@@ -160,10 +141,7 @@ impl Space {
 }
 
 pub(crate) fn mount(target: &str, kind: MountKind) -> Mount {
-    Mount {
-        target: target.into(),
-        kind,
-    }
+    Mount { target: target.into(), kind }
 }
 
 /// An error with its causes.
@@ -204,20 +182,12 @@ pub(crate) fn measure() -> ExitCode {
     }
     let space = Space::new();
     for (name, network) in [("host network", Network::Host), ("no network", Network::None)] {
-        let specs: Vec<Spec> = (0..RUNS)
-            .map(|_| Spec {
-                network,
-                ..space.spec(&["/bin/true"])
-            })
-            .collect();
+        let specs: Vec<Spec> = (0..RUNS).map(|_| Spec { network, ..space.spec(&["/bin/true"]) }).collect();
         let mut times: Vec<u128> = specs
             .iter()
             .map(|spec| {
                 let start = Instant::now();
-                let exit = space
-                    .sandbox
-                    .run(spec, &mut |_, _| {}, &Cancel::new(None))
-                    .unwrap();
+                let exit = space.sandbox.run(spec, &mut |_, _| {}, &Cancel::new(None)).unwrap();
                 assert_eq!(exit, Exit::Code(0));
                 start.elapsed().as_micros()
             })
