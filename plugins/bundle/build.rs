@@ -37,11 +37,13 @@ fn embed() -> Result<(), Refusal> {
         Some(dir) => PathBuf::from(dir),
         None => build(&workspace, &out)?,
     };
-    let mut table = String::from("/// Each component that ships with kiln.\npub static BUILTINS: &[Builtin] = &[\n");
+    let mut table =
+        String::from("/// Each component that ships with kiln.\npub static BUILTINS: &[Builtin] = &[\n");
     for (name, package) in COMPONENTS {
         let file = dir.join(format!("{}.wasm", package.replace('-', "_")));
         println!("cargo::rerun-if-changed={}", file.display());
-        let wasm = fs::read(&file).map_err(|error| format!("could not read `{}`: {error}", file.display()))?;
+        let wasm =
+            fs::read(&file).map_err(|error| format!("could not read `{}`: {error}", file.display()))?;
         put(&out.join(format!("{name}.wasm")), &wasm)?;
         put(&out.join(format!("{name}.cwasm")), &ahead_of_time(name, &wasm)?)?;
         table += &format!(
@@ -73,22 +75,29 @@ fn build(workspace: &Path, out: &Path) -> Result<PathBuf, Refusal> {
     // the directories that the outer cargo has locked.
     let target = out.ancestors().nth(4).ok_or("OUT_DIR is not where cargo puts it")?.join("plugins");
     let mut cargo = Command::new(variable("CARGO")?);
-    cargo.current_dir(workspace).args(["build", "--release", "--locked", "--target", WASM, "--target-dir"]).arg(&target);
+    cargo
+        .current_dir(workspace)
+        .args(["build", "--release", "--locked", "--target", WASM, "--target-dir"])
+        .arg(&target);
     for (_, package) in COMPONENTS {
         cargo.args(["-p", package]);
     }
     // What the outer build was told is about machine code for this machine.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();
-        let outer = ["CARGO_TARGET_", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_FEATURE_", "CARGO_CFG_", "RUSTC"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
-        if outer || ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTDOCFLAGS", "TARGET", "HOST"].contains(&&*name) {
+        let outer =
+            ["CARGO_TARGET_", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_FEATURE_", "CARGO_CFG_", "RUSTC"]
+                .iter()
+                .any(|prefix| name.starts_with(prefix));
+        if outer
+            || ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTDOCFLAGS", "TARGET", "HOST"].contains(&&*name)
+        {
             cargo.env_remove(&*name);
         }
     }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", same_bytes_everywhere(workspace));
-    let status = cargo.status().map_err(|error| format!("could not run cargo for the components: {error}"))?;
+    let status =
+        cargo.status().map_err(|error| format!("could not run cargo for the components: {error}"))?;
     if !status.success() {
         return Err(format!(
             "the components in `{}` could not be built; see above for what the compiler says",
@@ -117,7 +126,8 @@ fn have_target() -> Result<(), Refusal> {
     }
     println!("cargo::warning=the Rust target {WASM} is missing; asking rustup for it");
     // rustup's errors go to where cargo shows them when this script fails.
-    let added = Command::new("rustup").args(["target", "add", WASM]).status().is_ok_and(|status| status.success());
+    let added =
+        Command::new("rustup").args(["target", "add", WASM]).status().is_ok_and(|status| status.success());
     if added && target_is_there()? {
         return Ok(());
     }

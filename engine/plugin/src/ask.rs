@@ -1,6 +1,5 @@
 //! Asks frontends for plans, findings and outlines, and deriving components for the second half of their operations.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use kiln_core::seams::{Services, TreeView};
@@ -166,7 +165,7 @@ impl Host {
         let limits = self.limits;
         let count = inputs.len();
         let derived = serve(plugin.component.engine(), Some(services), cancel, |line| {
-            let session = Session::new(line, limits, platform.clone());
+            let session = Session::open(line, limits, platform.clone());
             let mut instance = Instance::start(&plugin, &session, 0)?;
             let guest = instance.derive()?;
             let mut trees = Vec::with_capacity(inputs.len());
@@ -177,13 +176,8 @@ impl Host {
             match answer {
                 Ok(answer) => {
                     let read = || {
-                        let (graph, root) = graph::derived(
-                            answer.fragment,
-                            answer.root,
-                            count,
-                            &plugin.id.digest,
-                            platform,
-                        )?;
+                        let (graph, root) =
+                            graph::derived(answer.fragment, answer.root, count, &plugin.id.digest, platform)?;
                         Ok(Derivation {
                             graph,
                             root,
@@ -212,10 +206,7 @@ impl Host {
         };
         match self.by_name(name)? {
             Some(plugin) if plugin.hooks.frontend.is_some() => Ok(plugin),
-            _ => Err(PlanError::UnknownFrontend {
-                name: name.to_owned(),
-                known: self.frontends()?,
-            }),
+            _ => Err(PlanError::UnknownFrontend { name: name.to_owned(), known: self.frontends()? }),
         }
     }
 
@@ -231,7 +222,7 @@ impl Host {
         let platform = request.platforms.first().unwrap_or(&request.build_platform);
         let instructions = self.instruction_plugins()?;
         serve(plugin.component.engine(), Some(services), cancel, |line| {
-            let session: Rc<Session> = Session::new(line, self.limits, platform.clone());
+            let session = Session::open(line, self.limits, platform.clone());
             session.know(instructions, self.preferred(), self.registry())?;
             let mut instance = Instance::start(plugin, &session, 0)?;
             Ok(work(&mut instance)?)
@@ -253,11 +244,9 @@ impl Host {
             return Ok(None);
         }
         let asked = plan::tell(request);
-        self.in_session(&plugin, request, services, cancel, |instance| {
-            work(instance, &plugin, &asked)
-        })?
-        .map(Some)
-        .map_err(PlanError::Wrong)
+        self.in_session(&plugin, request, services, cancel, |instance| work(instance, &plugin, &asked))?
+            .map(Some)
+            .map_err(PlanError::Wrong)
     }
 }
 

@@ -71,10 +71,7 @@ pub(crate) fn serve<R: Send>(
 ) -> io::Result<R> {
     let (sender, jobs) = mpsc::channel::<Job>();
     let cancelled = Arc::new(AtomicBool::new(cancel.is_cancelled()));
-    let line = Line {
-        jobs: sender,
-        cancelled: Arc::clone(&cancelled),
-    };
+    let line = Line { jobs: sender, cancelled: Arc::clone(&cancelled) };
     thread::scope(|scope| {
         let worker = thread::Builder::new()
             .name("plugin".to_owned())
@@ -95,10 +92,16 @@ pub(crate) fn serve<R: Send>(
             if cancel.is_cancelled() {
                 cancelled.store(true, Ordering::Release);
             }
+            if worker.is_finished() {
+                break;
+            }
             if Instant::now() >= next_tick {
                 engine.increment_epoch();
                 next_tick = Instant::now() + TICK;
             }
+        }
+        if let Some(services) = services {
+            jobs.try_iter().for_each(|job| job(services));
         }
         worker.join().or_else(|panic| resume_unwind(panic))
     })

@@ -32,10 +32,7 @@ pub(crate) struct Cache {
 
 impl Cache {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            compiling: None,
-        }
+        Self { dir: dir.to_owned(), compiling: None }
     }
 
     pub(crate) fn on_compiling(&mut self, hear: Box<Compiling>) {
@@ -117,13 +114,7 @@ fn take(engine: &Engine, path: &Path) -> Option<Component> {
 
 /// Without a lock two processes compile the same; nothing worse.
 fn lock(path: &Path) -> Option<File> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)
-        .ok()?;
+    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path).ok()?;
     flock(&file, FlockOperation::LockExclusive).ok()?;
     Some(file)
 }
@@ -131,12 +122,7 @@ fn lock(path: &Path) -> Option<File> {
 fn put(path: &Path, code: &[u8]) -> io::Result<()> {
     let new = path.with_extension(format!("{}.new", std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o600)
-            .open(&new)?;
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
         file.write_all(code)?;
         file.sync_all()?;
         fs::rename(&new, path)

@@ -19,11 +19,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn start(
-        plugin: &Arc<Plugin>,
-        session: &Rc<Session>,
-        depth: u32,
-    ) -> Result<Self, CallError> {
+    pub(crate) fn start(plugin: &Arc<Plugin>, session: &Rc<Session>, depth: u32) -> Result<Self, CallError> {
         const HOOK: &str = "start";
         if depth > MAX_DEPTH {
             return Err(failed(plugin, HOOK, Failure::Depth(MAX_DEPTH)));
@@ -97,21 +93,16 @@ hook! {
 }
 
 pub(crate) fn failed(plugin: &Plugin, hook: &str, failure: Failure) -> CallError {
-    CallError::Failed(PluginError {
-        plugin: plugin.id.clone(),
-        hook: hook.to_owned(),
-        failure,
-    })
+    CallError::Failed(PluginError { plugin: plugin.id.clone(), hook: hook.to_owned(), failure })
 }
 
 impl CallError {
     /// A trap that is no limit, while starting, is the component's way of not starting.
     fn map_start(self, plugin: &Plugin) -> Self {
         match self {
-            Self::Failed(PluginError {
-                failure: Failure::Trap(what),
-                ..
-            }) => failed(plugin, "start", Failure::Start(what)),
+            Self::Failed(PluginError { failure: Failure::Trap(what), .. }) => {
+                failed(plugin, "start", Failure::Start(what))
+            }
             other => other,
         }
     }
@@ -134,9 +125,7 @@ fn explain(error: &wasmtime::Error, store: &Store<State>, hook: &str) -> CallErr
     } else if error.is::<HungUp>() {
         Failure::Uncalled
     } else if state.meter.denied {
-        Failure::Memory {
-            limit_bytes: limits.memory_bytes,
-        }
+        Failure::Memory { limit_bytes: limits.memory_bytes }
     } else {
         match error.downcast_ref::<Trap>() {
             Some(Trap::OutOfFuel) => Failure::Fuel { limit: limits.fuel },
@@ -145,9 +134,9 @@ fn explain(error: &wasmtime::Error, store: &Store<State>, hook: &str) -> CallErr
             _ if !state.used.crash.is_empty() => Failure::Crash(state.used.crash.clone()),
             Some(Trap::MemoryOutOfBounds) if repeats(error) => Failure::Stack,
             Some(trap) => Failure::Trap(trap.to_string()),
-            None if error.to_string().contains("too much data") => Failure::TooMuch {
-                limit_bytes: limits.copied_bytes,
-            },
+            None if error.to_string().contains("too much data") => {
+                Failure::TooMuch { limit_bytes: limits.copied_bytes }
+            }
             None => Failure::Trap(error.root_cause().to_string()),
         }
     };

@@ -51,12 +51,7 @@ impl Plugin {
             }
         };
         let hooks = Hooks::of(&component, &pre)?;
-        Ok(Self {
-            id,
-            component,
-            pre,
-            hooks,
-        })
+        Ok(Self { id, component, pre, hooks })
     }
 }
 
@@ -67,14 +62,9 @@ impl Hooks {
             ($interface:ident, $name:literal) => {
                 match component.get_export_index(None, &contract::interface($name)) {
                     None => None,
-                    Some(_) => {
-                        Some(
-                            hooks::$interface::GuestIndices::new(pre).map_err(|error| Refusal::Shape {
-                                interface: contract::interface($name),
-                                why: format!("{error:#}"),
-                            })?,
-                        )
-                    }
+                    Some(_) => Some(hooks::$interface::GuestIndices::new(pre).map_err(|error| {
+                        Refusal::Shape { interface: contract::interface($name), why: format!("{error:#}") }
+                    })?),
                 }
             };
         }

@@ -44,26 +44,14 @@ const OFFERS: [Offer; 13] = [
             "[method]change-list.page",
         ],
     },
-    Offer {
-        interface: "progress",
-        capability: None,
-        functions: &["log", "crash", "report"],
-    },
+    Offer { interface: "progress", capability: None, functions: &["log", "crash", "report"] },
     Offer {
         interface: "contexts",
         capability: Some("context"),
         functions: &["lookup", "names", "open", "open-build-file"],
     },
-    Offer {
-        interface: "resolver",
-        capability: Some("resolve"),
-        functions: &["images", "git", "http"],
-    },
-    Offer {
-        interface: "solver",
-        capability: Some("solve"),
-        functions: &["solve"],
-    },
+    Offer { interface: "resolver", capability: Some("resolve"), functions: &["images", "git", "http"] },
+    Offer { interface: "solver", capability: Some("solve"), functions: &["solve"] },
     Offer {
         interface: "instructions",
         capability: Some("instructions"),
@@ -72,11 +60,7 @@ const OFFERS: [Offer; 13] = [
 ];
 
 const fn types(interface: &'static str) -> Offer {
-    Offer {
-        interface,
-        capability: None,
-        functions: &[],
-    }
+    Offer { interface, capability: None, functions: &[] }
 }
 
 /// Interfaces that a component may export, and the kind of plugin that it is by each.
@@ -132,17 +116,9 @@ fn is_newer(version: &str) -> bool {
 ///
 /// [`Refusal::Wasi`], [`Refusal::UnknownImport`], [`Refusal::Contract`], [`Refusal::Newer`].
 pub(crate) fn check_imports(shape: &Shape) -> Result<(), Refusal> {
-    let wasi: Vec<String> = shape
-        .imports
-        .iter()
-        .filter(|name| name.starts_with("wasi:"))
-        .cloned()
-        .collect();
+    let wasi: Vec<String> = shape.imports.iter().filter(|name| name.starts_with("wasi:")).cloned().collect();
     if !wasi.is_empty() {
-        return Err(Refusal::Wasi {
-            imports: wasi,
-            fix: shape.language.without_wasi(),
-        });
+        return Err(Refusal::Wasi { imports: wasi, fix: shape.language.without_wasi() });
     }
     for name in shape.imports.iter().chain(&shape.exports) {
         if let Some((PACKAGE, _, version)) = split(name)
@@ -159,10 +135,7 @@ pub(crate) fn check_imports(shape: &Shape) -> Result<(), Refusal> {
         match own_interface(name) {
             None => return Err(Refusal::UnknownImport { import: name.clone() }),
             Some(interface) if offer(interface).is_none() => {
-                return Err(Refusal::Newer {
-                    wanted: name.clone(),
-                    ours: VERSION,
-                });
+                return Err(Refusal::Newer { wanted: name.clone(), ours: VERSION });
             }
             Some(_) => {}
         }
@@ -179,9 +152,7 @@ pub(crate) fn check_exports(shape: &Shape) -> Result<(), Refusal> {
     let exports: Vec<_> = shape.exports.iter().filter_map(|name| own_interface(name)).collect();
     let known = |name: &&str| HOOKS.iter().any(|(hook, _)| hook == name);
     if !exports.iter().any(known) {
-        return Err(Refusal::NoHook {
-            exports: shape.exports.clone(),
-        });
+        return Err(Refusal::NoHook { exports: shape.exports.clone() });
     }
     if !exports.contains(&"describe") {
         return Err(Refusal::NoDescribe);
@@ -205,10 +176,7 @@ pub(crate) fn check_functions(component: &Component, engine: &Engine) -> Result<
         };
         for (function, item) in instance.exports(engine) {
             if matches!(item.ty, ComponentItem::ComponentFunc(_)) && !offer.functions.contains(&function) {
-                return Err(Refusal::Newer {
-                    wanted: format!("{name}#{function}"),
-                    ours: VERSION,
-                });
+                return Err(Refusal::Newer { wanted: format!("{name}#{function}"), ours: VERSION });
             }
         }
     }
@@ -217,11 +185,8 @@ pub(crate) fn check_functions(component: &Component, engine: &Engine) -> Result<
 
 /// What a component asks for by importing it, sorted.
 pub(crate) fn capabilities(shape: &Shape) -> Vec<&'static str> {
-    let mut wanted: Vec<_> = shape
-        .imports
-        .iter()
-        .filter_map(|name| offer(own_interface(name)?)?.capability)
-        .collect();
+    let mut wanted: Vec<_> =
+        shape.imports.iter().filter_map(|name| offer(own_interface(name)?)?.capability).collect();
     wanted.sort_unstable();
     wanted.dedup();
     wanted

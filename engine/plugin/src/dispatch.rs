@@ -51,20 +51,14 @@ impl Registry {
             for descriptor in descriptors {
                 registry
                     .define(owner, &plugin.id.name, descriptor, preferred)
-                    .map_err(|refusal| LoadError::Refused {
-                        plugin: plugin.id.clone(),
-                        refusal,
-                    })?;
+                    .map_err(|refusal| LoadError::Refused { plugin: plugin.id.clone(), refusal })?;
             }
             registry.plugins.push(plugin);
         }
         for (keyword, name) in preferred {
             let fits = |entry: &Entry| registry.plugins[entry.owner].id.name == *name;
             if !registry.keywords.get(keyword).is_some_and(fits) {
-                return Err(LoadError::Preference {
-                    keyword: keyword.clone(),
-                    plugin: name.clone(),
-                });
+                return Err(LoadError::Preference { keyword: keyword.clone(), plugin: name.clone() });
             }
         }
         Ok(registry)
@@ -126,9 +120,7 @@ impl Registry {
 /// `[A-Z][A-Z0-9_]*`.
 fn is_keyword(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_uppercase())
-        && word
-            .bytes()
-            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+        && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// Letters to be changed, added, taken away or swapped with their neighbour to get from one to the other.
@@ -139,9 +131,8 @@ fn distance(a: &str, b: &str) -> usize {
     for i in 1..=a.len() {
         let mut row = vec![i];
         for j in 1..=b.len() {
-            let mut best = (above[j] + 1)
-                .min(row[j - 1] + 1)
-                .min(above[j - 1] + usize::from(a[i - 1] != b[j - 1]));
+            let mut best =
+                (above[j] + 1).min(row[j - 1] + 1).min(above[j - 1] + usize::from(a[i - 1] != b[j - 1]));
             if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
                 best = best.min(before[j - 2] + 1);
             }
@@ -220,9 +211,7 @@ impl Session {
         for (owner, share) in shares {
             let mut live = self.live(owner, depth)?;
             let guest = &live.guest;
-            let mut found = live
-                .instance
-                .call("validate", |store| guest.call_validate(store, &share))?;
+            let mut found = live.instance.call("validate", |store| guest.call_validate(store, &share))?;
             prefix(&mut found, &registry.plugins[owner].id.name);
             all.append(&mut found);
             self.live.borrow_mut().insert(owner, live);

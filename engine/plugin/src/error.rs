@@ -101,7 +101,9 @@ pub enum Refusal {
         "the file is machine code that was compiled ahead of time; give the `.wasm` file it was made from"
     )]
     Precompiled,
-    #[error("the file is WebAssembly of a kind that this kiln does not know (layer {layer}, version {version})")]
+    #[error(
+        "the file is WebAssembly of a kind that this kiln does not know (layer {layer}, version {version})"
+    )]
     UnknownKind { version: u16, layer: u16 },
     #[error(transparent)]
     Compile(#[from] CompileError),
@@ -113,11 +115,7 @@ pub enum Refusal {
         "it was written for kiln:plugin {theirs} and this kiln speaks {ours}; {}",
         if *.newer { "use a newer kiln" } else { "build the plugin again for the current contract" }
     )]
-    Contract {
-        theirs: String,
-        ours: &'static str,
-        newer: bool,
-    },
+    Contract { theirs: String, ours: &'static str, newer: bool },
     #[error("it wants `{wanted}`, which kiln:plugin {ours} does not have yet; use a newer kiln")]
     Newer { wanted: String, ours: &'static str },
     #[error("{interface} is not as the contract has it: {why}")]
@@ -141,11 +139,7 @@ pub enum Refusal {
     #[error(
         "it defines `{keyword}`, and so does {owner}; to use this one, say `--instruction {keyword}={name}`"
     )]
-    KeywordTaken {
-        keyword: String,
-        owner: String,
-        name: String,
-    },
+    KeywordTaken { keyword: String, owner: String, name: String },
 }
 
 fn list(names: &[String]) -> String {

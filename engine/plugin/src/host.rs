@@ -42,10 +42,7 @@ impl wit::contexts::Host for State {
     ) -> wasmtime::Result<Vec<Option<wit::source_types::ContextInfo>>> {
         let platform = questions::platform(platform);
         let found = self.ask(move |services| services.lookup_contexts(&names, &platform))?;
-        Ok(found
-            .into_iter()
-            .map(|info| info.map(answers::context_info))
-            .collect())
+        Ok(found.into_iter().map(|info| info.map(answers::context_info)).collect())
     }
 
     fn names(&mut self) -> wasmtime::Result<Vec<String>> {
@@ -128,10 +125,7 @@ fn each<Asked, Good, Found, Told>(
     tell: impl Fn(Found) -> Told,
 ) -> wasmtime::Result<Vec<HostResult<Told>>> {
     let mut good = Vec::with_capacity(asked.len());
-    let refused: Vec<_> = asked
-        .into_iter()
-        .map(|one| read(one).map(|one| good.push(one)).err())
-        .collect();
+    let refused: Vec<_> = asked.into_iter().map(|one| read(one).map(|one| good.push(one)).err()).collect();
     let mut found = ask(good)?.into_iter();
     let missing = || kiln_core::seams::HostError::new("other", "the host has no answer");
     Ok(refused

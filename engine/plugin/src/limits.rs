@@ -69,11 +69,7 @@ pub(crate) struct Meter {
 
 impl Meter {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self {
-            memory_bytes: limits.memory_bytes,
-            used: 0,
-            denied: false,
-        }
+        Self { memory_bytes: limits.memory_bytes, used: 0, denied: false }
     }
 }
 

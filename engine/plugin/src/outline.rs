@@ -57,11 +57,7 @@ pub(crate) fn target(target: wit::TargetInfo) -> TargetInfo {
 pub(crate) fn outline(found: wit::Outline) -> Outline {
     let needs = |list: Vec<wit::Need>| {
         list.into_iter()
-            .map(|need| Need {
-                id: need.id,
-                required: need.required,
-                at: need.at.map(findings::span),
-            })
+            .map(|need| Need { id: need.id, required: need.required, at: need.at.map(findings::span) })
             .collect()
     };
     Outline {

@@ -80,10 +80,7 @@ impl Host {
             cache: Cache::new(cache),
             builtins: builtins
                 .iter()
-                .map(|builtin| Shipped {
-                    builtin: *builtin,
-                    loaded: OnceLock::new(),
-                })
+                .map(|builtin| Shipped { builtin: *builtin, loaded: OnceLock::new() })
                 .collect(),
             added: Vec::new(),
             grants: Vec::new(),
@@ -120,10 +117,7 @@ impl Host {
     pub fn add(&mut self, name: Option<&str>, file: &Path) -> Result<(), LoadError> {
         let engine = engine(name.unwrap_or("plugin"))?;
         let candidate = self.candidate(engine, name, file)?;
-        let refuse = |refusal| LoadError::Refused {
-            plugin: candidate.id.clone(),
-            refusal,
-        };
+        let refuse = |refusal| LoadError::Refused { plugin: candidate.id.clone(), refusal };
         let called = &candidate.id.name;
         if self
             .added
@@ -138,10 +132,7 @@ impl Host {
         let granted = self.granted(&candidate.shape, called);
         for capability in contract::capabilities(&candidate.shape) {
             if !granted.contains(&capability) {
-                return Err(refuse(Refusal::NotGranted {
-                    capability,
-                    name: called.clone(),
-                }));
+                return Err(refuse(Refusal::NotGranted { capability, name: called.clone() }));
             }
         }
         let plugin = Plugin::link(candidate.id.clone(), engine, candidate.component.clone(), &granted)
@@ -175,10 +166,8 @@ impl Host {
         for shipped in &self.builtins {
             let plugin = self.shipped(shipped)?;
             let about = self.about(plugin)?;
-            let shape = shape::read(shipped.builtin.wasm).map_err(|refusal| LoadError::Refused {
-                plugin: plugin.id.clone(),
-                refusal,
-            })?;
+            let shape = shape::read(shipped.builtin.wasm)
+                .map_err(|refusal| LoadError::Refused { plugin: plugin.id.clone(), refusal })?;
             let size = shipped.builtin.wasm.len() as u64;
             all.push(PluginSummary::new(&plugin.id, &shape, &about, size, true));
         }
@@ -199,11 +188,7 @@ impl Host {
                 .exports
                 .iter()
                 .filter_map(|export| contract::own_interface(export))
-                .any(|export| {
-                    contract::HOOKS
-                        .iter()
-                        .any(|(hook, of)| *hook == export && *of == kind)
-                })
+                .any(|export| contract::HOOKS.iter().any(|(hook, of)| *hook == export && *of == kind))
         };
         EVERYTHING
             .into_iter()
@@ -220,10 +205,7 @@ impl Host {
     }
 
     fn candidate(&self, engine: &Engine, name: Option<&str>, file: &Path) -> Result<Candidate, LoadError> {
-        let wasm = fs::read(file).map_err(|source| LoadError::Read {
-            file: file.to_owned(),
-            source,
-        })?;
+        let wasm = fs::read(file).map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
         let mut id = PluginId {
             name: name.unwrap_or(&stem).to_owned(),
@@ -238,29 +220,18 @@ impl Host {
             let open = Plugin::link(id.clone(), engine, component.clone(), &EVERYTHING)?;
             Ok((shape, component, open))
         };
-        let (shape, component, open) = read().map_err(|refusal| LoadError::Refused {
-            plugin: id.clone(),
-            refusal,
-        })?;
+        let (shape, component, open) =
+            read().map_err(|refusal| LoadError::Refused { plugin: id.clone(), refusal })?;
         let about = self.about(&Arc::new(open))?;
         if name.is_none() {
             id.name.clone_from(&about.name);
         }
         id.version.clone_from(&about.version);
         if !is_name(&id.name) {
-            return Err(LoadError::Refused {
-                refusal: Refusal::Name(id.name.clone()),
-                plugin: id,
-            });
+            return Err(LoadError::Refused { refusal: Refusal::Name(id.name.clone()), plugin: id });
         }
         let summary = PluginSummary::new(&id, &shape, &about, wasm.len() as u64, false);
-        Ok(Candidate {
-            id,
-            shape,
-            component,
-            descriptors: about.descriptors,
-            summary,
-        })
+        Ok(Candidate { id, shape, component, descriptors: about.descriptors, summary })
     }
 
     /// Asks a component about itself. Nobody answers what it asks.
@@ -268,7 +239,7 @@ impl Host {
         let engine = plugin.component.engine();
         let limits = self.limits;
         let asked = serve(engine, None, &Cancel::default(), |line| {
-            let session = Session::new(line, limits, Platform::default());
+            let session = Session::open(line, limits, Platform::default());
             let mut instance = Instance::start(plugin, &session, 0)?;
             let guest = instance.describe()?;
             let info = instance.call("describe", |store| guest.call_describe(store))?;
@@ -307,16 +278,11 @@ impl Host {
         let load = || {
             let component = match embedded {
                 Some(component) => component,
-                None => self
-                    .cache
-                    .component(engine, builtin.name, &id.digest, builtin.wasm)?,
+                None => self.cache.component(engine, builtin.name, &id.digest, builtin.wasm)?,
             };
             Plugin::link(id.clone(), engine, component, &EVERYTHING)
         };
-        let plugin = load().map_err(|refusal| LoadError::Refused {
-            plugin: id.clone(),
-            refusal,
-        })?;
+        let plugin = load().map_err(|refusal| LoadError::Refused { plugin: id.clone(), refusal })?;
         Ok(shipped.loaded.get_or_init(|| Arc::new(plugin)))
     }
 
@@ -335,11 +301,7 @@ impl Host {
         if let Some(added) = self.added.iter().find(|added| added.plugin.id.digest == *digest) {
             return Ok(Some(Arc::clone(&added.plugin)));
         }
-        match self
-            .builtins
-            .iter()
-            .find(|shipped| shipped.builtin.digest == *digest.as_bytes())
-        {
+        match self.builtins.iter().find(|shipped| shipped.builtin.digest == *digest.as_bytes()) {
             Some(shipped) => Ok(Some(Arc::clone(self.shipped(shipped)?))),
             None => Ok(None),
         }
@@ -394,19 +356,13 @@ impl Host {
 /// `[a-z][a-z0-9-]*`, as the contract has it for `plugin-info.name`.
 fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// The engine of this process, or why there is none, said about the plugin that was to run.
 pub(crate) fn engine(plugin: &str) -> Result<&'static Engine, PluginError> {
     engine::engine().map_err(|error| PluginError {
-        plugin: PluginId {
-            name: plugin.to_owned(),
-            version: String::new(),
-            digest: Digest::of(b""),
-        },
+        plugin: PluginId { name: plugin.to_owned(), version: String::new(), digest: Digest::of(b"") },
         hook: "start".to_owned(),
         failure: Failure::Start(format!("{error:#}")),
     })

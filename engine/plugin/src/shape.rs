@@ -48,7 +48,9 @@ impl Language {
         // Interpreters first: what they embed was compiled from Rust or C.
         match producer {
             "Python" | "componentize-py" => Some(Self::Python),
-            "JavaScript" | "ComponentizeJS" | "componentize-js" | "componentize-qjs" => Some(Self::JavaScript),
+            "JavaScript" | "ComponentizeJS" | "componentize-js" | "componentize-qjs" => {
+                Some(Self::JavaScript)
+            }
             "Go" | "TinyGo" => Some(Self::Go),
             "Rust" => Some(Self::Rust),
             "C" | "C11" | "C99" | "C++" | "C_plus_plus" => Some(Self::C),

@@ -34,14 +34,31 @@ pub(crate) struct Session {
 
 impl Session {
     /// Knows no instruction yet; see [`Session::know`].
-    pub(crate) fn new(line: Line, limits: Limits, platform: Platform) -> Rc<Self> {
-        Rc::new(Self {
+    pub(crate) fn open(line: Line, limits: Limits, platform: Platform) -> Opened {
+        Opened(Rc::new(Self {
             line,
             limits,
             registry: RefCell::default(),
             live: RefCell::default(),
             platform,
-        })
+        }))
+    }
+}
+
+/// A session that ends with this value. What runs in it holds on to the session, and the session to what runs.
+pub(crate) struct Opened(Rc<Session>);
+
+impl std::ops::Deref for Opened {
+    type Target = Rc<Session>;
+
+    fn deref(&self) -> &Rc<Session> {
+        &self.0
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.0.live.borrow_mut().clear();
     }
 }
 
@@ -88,10 +105,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     fn start() -> Self {
-        Self {
-            since: Instant::now(),
-            paused: Duration::ZERO,
-        }
+        Self { since: Instant::now(), paused: Duration::ZERO }
     }
 
     fn spent(&self) -> Duration {

@@ -81,18 +81,14 @@ pub(crate) struct About {
 
 impl About {
     pub(crate) fn new(info: PluginInfo, descriptors: Vec<Descriptor>) -> Self {
-        Self {
-            name: info.name.clone(),
-            version: info.version.clone(),
-            descriptors,
-            info,
-        }
+        Self { name: info.name.clone(), version: info.version.clone(), descriptors, info }
     }
 }
 
 impl PluginSummary {
     pub(crate) fn new(id: &PluginId, shape: &Shape, about: &About, size_bytes: u64, builtin: bool) -> Self {
-        let exported: Vec<_> = shape.exports.iter().filter_map(|name| contract::own_interface(name)).collect();
+        let exported: Vec<_> =
+            shape.exports.iter().filter_map(|name| contract::own_interface(name)).collect();
         let mut kinds: Vec<_> = contract::HOOKS
             .iter()
             .filter(|(hook, _)| exported.contains(hook))

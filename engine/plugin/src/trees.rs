@@ -82,9 +82,7 @@ impl wit::trees::HostTree for State {
     }
 
     fn children(&mut self, tree: Resource<OpenTree>, path: String) -> Answer<Vec<wit::types::FileInfo>> {
-        self.look(&tree, |view| {
-            Ok(view.children(&path)?.into_iter().map(answers::file_info).collect())
-        })
+        self.look(&tree, |view| Ok(view.children(&path)?.into_iter().map(answers::file_info).collect()))
     }
 
     fn glob(
@@ -94,11 +92,7 @@ impl wit::trees::HostTree for State {
         limit: u32,
     ) -> Answer<Vec<wit::types::FileInfo>> {
         self.look(&tree, |view| {
-            Ok(view
-                .glob(&patterns, limit as usize)?
-                .into_iter()
-                .map(answers::file_info)
-                .collect())
+            Ok(view.glob(&patterns, limit as usize)?.into_iter().map(answers::file_info).collect())
         })
     }
 
@@ -115,7 +109,8 @@ impl wit::trees::HostTree for State {
 impl wit::trees::HostChangeList for State {
     fn count(&mut self, list: Resource<ChangeList>) -> wasmtime::Result<u32> {
         let count = self.table.get(&list)?.0.len();
-        u32::try_from(count).map_err(|_| Failure::Answer("a layer of more than 2³² changes".to_owned()).into())
+        u32::try_from(count)
+            .map_err(|_| Failure::Answer("a layer of more than 2³² changes".to_owned()).into())
     }
 
     fn page(

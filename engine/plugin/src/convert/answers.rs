@@ -7,10 +7,7 @@ use super::{config, told_pairs};
 use crate::bindings::wit::{source_types, types as wit};
 
 pub(crate) fn host_error(error: HostError) -> wit::HostError {
-    wit::HostError {
-        code: error.code.to_owned(),
-        message: error.message,
-    }
+    wit::HostError { code: error.code.to_owned(), message: error.message }
 }
 
 pub(crate) fn platform(platform: &Platform) -> wit::Platform {
@@ -57,11 +54,7 @@ pub(crate) fn image_info(info: ImageInfo) -> source_types::ImageInfo {
 }
 
 pub(crate) fn git_info(info: GitInfo) -> source_types::GitInfo {
-    source_types::GitInfo {
-        reference: info.reference,
-        commit: info.commit,
-        modified: info.modified,
-    }
+    source_types::GitInfo { reference: info.reference, commit: info.commit, modified: info.modified }
 }
 
 pub(crate) fn http_info(info: HttpInfo) -> source_types::HttpInfo {

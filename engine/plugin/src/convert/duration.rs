@@ -41,28 +41,17 @@ pub(crate) fn read(text: &str) -> Result<u64, Fault> {
         if whole.is_empty() && fraction.is_empty() {
             return Err(wrong());
         }
-        let unit_len = after
-            .find(|c: char| c == '.' || c.is_ascii_digit())
-            .unwrap_or(after.len());
+        let unit_len = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_len);
         let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-        let value: u64 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().map_err(|_| wrong())?
-        };
+        let value: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
         let mut part = value.checked_mul(*scale).ok_or_else(wrong)?;
         let mut place = *scale;
         for digit in fraction.bytes() {
             place /= 10;
-            part = part
-                .checked_add(u64::from(digit - b'0') * place)
-                .ok_or_else(wrong)?;
+            part = part.checked_add(u64::from(digit - b'0') * place).ok_or_else(wrong)?;
         }
-        total = total
-            .checked_add(part)
-            .filter(|total| *total <= MAX_NS)
-            .ok_or_else(wrong)?;
+        total = total.checked_add(part).filter(|total| *total <= MAX_NS).ok_or_else(wrong)?;
         rest = after;
     }
     Ok(total)
@@ -122,7 +111,14 @@ mod tests {
 
     #[test]
     fn other_spellings_mean_the_same() {
-        for (text, ns) in [("0", 0), ("0s", 0), ("90s", 90_000_000_000), ("1.5h", 5_400_000_000_000), (".5s", 500_000_000), ("3us", 3_000)] {
+        for (text, ns) in [
+            ("0", 0),
+            ("0s", 0),
+            ("90s", 90_000_000_000),
+            ("1.5h", 5_400_000_000_000),
+            (".5s", 500_000_000),
+            ("3us", 3_000),
+        ] {
             assert_eq!(read(text), Ok(ns), "{text}");
         }
     }

@@ -24,10 +24,7 @@ pub(crate) fn diagnostic(mut diagnostic: wit::Diagnostic, plugin: &str) -> Diagn
         related: diagnostic
             .related
             .into_iter()
-            .map(|label| Label {
-                at: span(label.at),
-                text: label.text,
-            })
+            .map(|label| Label { at: span(label.at), text: label.text })
             .collect(),
         help: diagnostic.help,
         url: diagnostic.url,
@@ -56,15 +53,8 @@ pub(crate) fn severity(severity: wit::Severity) -> Severity {
 }
 
 pub(crate) fn span(span: wit::Span) -> Span {
-    let position = |at: wit::Position| Position {
-        line: at.line,
-        column: at.column,
-    };
-    Span {
-        file: span.file,
-        start: position(span.start),
-        end: position(span.end),
-    }
+    let position = |at: wit::Position| Position { line: at.line, column: at.column };
+    Span { file: span.file, start: position(span.start), end: position(span.end) }
 }
 
 pub(crate) fn spans(list: Vec<wit::Span>) -> Vec<Span> {

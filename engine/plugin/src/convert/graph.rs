@@ -25,10 +25,7 @@ struct Reader<'a> {
 /// An output that names an operation of the graph being read.
 fn resolve(vertices: &[Vertex], places: &[usize], output: wit::Output) -> Result<Output, Fault> {
     let Some(&vertex) = places.get(output.op as usize) else {
-        return Err(Fault::new(format!(
-            "it reads op {}, which does not come before it",
-            output.op
-        )));
+        return Err(Fault::new(format!("it reads op {}, which does not come before it", output.op)));
     };
     let slot = output.slot as usize;
     if slot > 0 {
@@ -60,12 +57,11 @@ impl Reader<'_> {
 
     fn read(&mut self, op: wit::Op) -> Result<(), Fault> {
         let find = |output| resolve(&self.vertices, &self.places, output);
-        let mut inputs = Inputs {
-            list: Vec::new(),
-            find: &find,
-        };
+        let mut inputs = Inputs { list: Vec::new(), find: &find };
         let made = match op.kind {
-            wit::OpKind::Hole(hole) => return Err(Fault::new(format!("it is a hole ({})", hole_name(&hole)))),
+            wit::OpKind::Hole(hole) => {
+                return Err(Fault::new(format!("it is a hole ({})", hole_name(&hole))));
+            }
             wit::OpKind::Scratch => Op::Source(SourceOp::Scratch),
             wit::OpKind::Image(source) => Op::Source(SourceOp::Image(questions::image_source(source)?)),
             wit::OpKind::Context(source) => Op::Source(SourceOp::Context(questions::context_source(source))),
@@ -78,7 +74,8 @@ impl Reader<'_> {
                 Op::Merge
             }
             wit::OpKind::Diff(diff) => {
-                inputs.list = self.find_all(&diff.lower.into_iter().chain([diff.upper]).collect::<Vec<_>>())?;
+                inputs.list =
+                    self.find_all(&diff.lower.into_iter().chain([diff.upper]).collect::<Vec<_>>())?;
                 Op::Diff
             }
             wit::OpKind::Derive(derive) => {
@@ -87,9 +84,9 @@ impl Reader<'_> {
                     plugin: if derive.plugin.is_empty() {
                         *self.owner
                     } else {
-                        derive.plugin.parse().map_err(
-                            |error: kiln_core::digest::ParseDigestError| Fault::new(error.to_string()),
-                        )?
+                        derive.plugin.parse().map_err(|error: kiln_core::digest::ParseDigestError| {
+                            Fault::new(error.to_string())
+                        })?
                     },
                     task: text("task", derive.task)?,
                 })
@@ -122,22 +119,14 @@ fn hole_name(hole: &wit::Hole) -> String {
 
 fn check_size(graph: &wit::Graph) -> Result<(), Fault> {
     if graph.ops.len() > limits::OPS {
-        return Err(Fault::new(format!(
-            "a graph of {} operations (limit {})",
-            graph.ops.len(),
-            limits::OPS
-        )));
+        return Err(Fault::new(format!("a graph of {} operations (limit {})", graph.ops.len(), limits::OPS)));
     }
     Ok(())
 }
 
 /// Names an operation in a message.
 fn place(index: usize, name: &str) -> String {
-    if name.is_empty() {
-        format!("op {index}")
-    } else {
-        format!("op {index} ({name})")
-    }
+    if name.is_empty() { format!("op {index}") } else { format!("op {index} ({name})") }
 }
 
 fn read_all(reader: &mut Reader<'_>, graph: wit::Graph) -> Result<(), Fault> {
@@ -167,27 +156,15 @@ pub(crate) fn finished(
     roots: &[(wit::Output, Platform)],
     otherwise: &Platform,
 ) -> Result<(Graph, Vec<Output>), Fault> {
-    let mut reader = Reader {
-        vertices: Vec::new(),
-        has_platform: Vec::new(),
-        places: Vec::new(),
-        owner,
-    };
+    let mut reader = Reader { vertices: Vec::new(), has_platform: Vec::new(), places: Vec::new(), owner };
     read_all(&mut reader, graph)?;
     let outputs: Vec<Output> = roots
         .iter()
         .map(|(root, _)| reader.find(*root).map_err(|fault| fault.at("a target")))
         .collect::<Result<_, _>>()?;
-    let targets: Vec<(usize, &Platform)> = outputs
-        .iter()
-        .zip(roots)
-        .map(|(output, (_, platform))| (output.vertex, platform))
-        .collect();
-    let Reader {
-        mut vertices,
-        has_platform,
-        ..
-    } = reader;
+    let targets: Vec<(usize, &Platform)> =
+        outputs.iter().zip(roots).map(|(output, (_, platform))| (output.vertex, platform)).collect();
+    let Reader { mut vertices, has_platform, .. } = reader;
     assign_platforms(&mut vertices, &has_platform, &targets, otherwise)?;
     let mut graph = Graph::default();
     for vertex in vertices {
@@ -250,10 +227,8 @@ fn assign_platforms(
             Reach::None => otherwise.clone(),
             Reach::One(number) => platforms[number].clone(),
             Reach::Several => {
-                return Err(Fault::new(
-                    "it names no platform, and targets of several platforms reach it",
-                )
-                .at(place(id, &vertices[id].name)));
+                return Err(Fault::new("it names no platform, and targets of several platforms reach it")
+                    .at(place(id, &vertices[id].name)));
             }
         };
     }
@@ -299,13 +274,10 @@ pub(crate) fn derived(
                 "it is a hole ({}) that is no input of the derivation",
                 hole_name(hole)
             ))),
-            wit::OpKind::Scratch
-            | wit::OpKind::File(_)
-            | wit::OpKind::Merge(_)
-            | wit::OpKind::Diff(_) => reader.read(op),
-            _ => Err(Fault::new(
-                "a derivation may rearrange files and bring in nothing new",
-            )),
+            wit::OpKind::Scratch | wit::OpKind::File(_) | wit::OpKind::Merge(_) | wit::OpKind::Diff(_) => {
+                reader.read(op)
+            }
+            _ => Err(Fault::new("a derivation may rearrange files and bring in nothing new")),
         };
         read.map_err(|fault| fault.at(place(index, &name)))?;
     }

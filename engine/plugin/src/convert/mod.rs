@@ -24,10 +24,7 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self {
-            at: String::new(),
-            what: what.into(),
-        }
+        Self { at: String::new(), what: what.into() }
     }
 
     pub(crate) fn at(mut self, at: impl Into<String>) -> Self {
@@ -75,16 +72,11 @@ pub(crate) fn pairs(
     field: &str,
     list: Vec<crate::bindings::wit::types::Pair>,
 ) -> Result<Vec<(String, String)>, Fault> {
-    list.into_iter()
-        .map(|pair| Ok((text(field, pair.key)?, text(field, pair.value)?)))
-        .collect()
+    list.into_iter().map(|pair| Ok((text(field, pair.key)?, text(field, pair.value)?))).collect()
 }
 
 pub(crate) fn told_pairs(list: &[(String, String)]) -> Vec<crate::bindings::wit::types::Pair> {
     list.iter()
-        .map(|(key, value)| crate::bindings::wit::types::Pair {
-            key: key.clone(),
-            value: value.clone(),
-        })
+        .map(|(key, value)| crate::bindings::wit::types::Pair { key: key.clone(), value: value.clone() })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use kiln_core::graph::{
     CacheMount, ClientMount, CopyAction, Device, ExecOp, FileAction, FileOp, InputId, Mount, MountKind,
-    Network, Output, Owner, Security, SecretEnv, Sharing, Ulimit, Unpack,
+    Network, Output, Owner, SecretEnv, Security, Sharing, Ulimit, Unpack,
 };
 
 use super::{Fault, absolute, pairs, text, texts};
@@ -63,11 +63,7 @@ pub(super) fn exec(op: wit::ExecOp, inputs: &mut Inputs<'_>) -> Result<ExecOp, F
                 })
             })
             .collect::<Result<_, _>>()?,
-        cwd: if op.cwd.is_empty() {
-            op.cwd
-        } else {
-            absolute("working directory", op.cwd)?
-        },
+        cwd: if op.cwd.is_empty() { op.cwd } else { absolute("working directory", op.cwd)? },
         user: text("user", op.user)?,
         mounts: mounts(op.mounts, inputs)?,
         network: match op.network.as_str() {
@@ -104,12 +100,7 @@ pub(super) fn exec(op: wit::ExecOp, inputs: &mut Inputs<'_>) -> Result<ExecOp, F
         devices: op
             .devices
             .into_iter()
-            .map(|device| {
-                Ok(Device {
-                    name: text("device", device.name)?,
-                    required: device.required,
-                })
-            })
+            .map(|device| Ok(Device { name: text("device", device.name)?, required: device.required }))
             .collect::<Result<_, Fault>>()?,
         ok_exit_codes: op.ok_exit_codes,
     })
@@ -131,11 +122,7 @@ fn mounts(list: Vec<wit::Mount>, inputs: &mut Inputs<'_>) -> Result<Vec<Mount>, 
             if index > 0 && target.trim_end_matches('/').is_empty() {
                 return Err(Fault::new(format!("mount {index} hides the root")));
             }
-            Ok(Mount {
-                target,
-                readonly: mount.readonly,
-                kind: mount_kind(mount.kind, inputs)?,
-            })
+            Ok(Mount { target, readonly: mount.readonly, kind: mount_kind(mount.kind, inputs)? })
         })
         .collect()
 }
@@ -262,11 +249,6 @@ fn copy(action: wit::CopyAction, inputs: &mut Inputs<'_>) -> Result<CopyAction, 
 
 fn owner(owner: Option<wit::Owner>) -> Result<Option<Owner>, Fault> {
     owner
-        .map(|owner| {
-            Ok(Owner {
-                user: text("owner", owner.user)?,
-                group: text("group", owner.group)?,
-            })
-        })
+        .map(|owner| Ok(Owner { user: text("owner", owner.user)?, group: text("group", owner.group)? }))
         .transpose()
 }

@@ -36,10 +36,7 @@ pub(crate) fn read(
     let diagnostics = findings::diagnostics(answer.diagnostics, name)?;
     if diagnostics.iter().any(|found| found.severity == Severity::Error) {
         // The caller turns it into a failure; what else is in the answer does not matter.
-        return Ok(Plan {
-            diagnostics,
-            ..Plan::default()
-        });
+        return Ok(Plan { diagnostics, ..Plan::default() });
     }
     let ops = answer.graph.ops.len();
     let roots: Vec<_> = answer
@@ -61,8 +58,7 @@ pub(crate) fn read(
     let epoch = match answer.source_date_epoch.as_str() {
         "" => None,
         text => Some(
-            text.parse()
-                .map_err(|_| Fault::new(format!("`{text}` is no number of seconds since 1970")))?,
+            text.parse().map_err(|_| Fault::new(format!("`{text}` is no number of seconds since 1970")))?,
         ),
     };
     Ok(Plan {

@@ -16,10 +16,7 @@ pub(crate) fn platform(platform: types::Platform) -> Platform {
 }
 
 pub(crate) fn context_source(source: wit::ContextSource) -> ContextSource {
-    ContextSource {
-        name: source.name,
-        ignore: source.ignore,
-    }
+    ContextSource { name: source.name, ignore: source.ignore }
 }
 
 /// # Errors
@@ -33,10 +30,7 @@ pub(crate) fn image_source(source: wit::ImageSource) -> Result<ImageSource, Faul
                 .map_err(|error: kiln_core::digest::ParseDigestError| Fault::new(error.to_string()))?,
         )),
     };
-    Ok(ImageSource {
-        reference: source.reference,
-        pinned,
-    })
+    Ok(ImageSource { reference: source.reference, pinned })
 }
 
 pub(crate) fn image_request(request: source_types::ImageRequest) -> Result<ImageRequest, HostError> {
@@ -82,11 +76,7 @@ pub(crate) fn checked_http_source(source: wit::HttpSource) -> Result<HttpSource,
             )));
         }
     }
-    Ok(HttpSource {
-        url: source.url,
-        checksum: source.checksum,
-        filename: source.filename,
-    })
+    Ok(HttpSource { url: source.url, checksum: source.checksum, filename: source.filename })
 }
 
 fn invalid(fault: Fault) -> HostError {
