@@ -60,7 +60,7 @@ impl Plugin for Dockerfile {
 }
 
 /// Kiln's own findings.
-const OWN_RULES: [(&str, Severity, &str); 37] = [
+const OWN_RULES: [(&str, Severity, &str); 43] = [
     ("bad-check-option", Severity::Error, "options of `# check=` that cannot be read"),
     ("bad-directive", Severity::Error, "a parser directive with an impossible value"),
     ("bad-epoch", Severity::Error, "a SOURCE_DATE_EPOCH that is no time"),
@@ -90,6 +90,7 @@ const OWN_RULES: [(&str, Severity, &str); 37] = [
     ("no-build-file", Severity::Error, "there is no build file"),
     ("no-instructions", Severity::Error, "a build file without instructions"),
     ("no-stages", Severity::Error, "a build file without FROM"),
+    ("not-utf8", Severity::Error, "bytes that are not UTF-8"),
     ("repeated-directive", Severity::Error, "a parser directive that is given twice"),
     ("required-variable", Severity::Error, "`${name:?…}` with an unset variable"),
     ("stage-not-before", Severity::Error, "a stage that is used before it begins, or by itself"),
@@ -97,7 +98,12 @@ const OWN_RULES: [(&str, Severity, &str); 37] = [
     ("unknown-instruction", Severity::Error, "a keyword that nothing handles"),
     ("unknown-stage", Severity::Error, "`--from` of neither a stage nor an image"),
     ("unknown-target", Severity::Error, "the stage to be built does not exist"),
+    ("unreadable-build-file", Severity::Error, "a build file that cannot be read"),
+    ("unreadable-ignore-file", Severity::Error, "an ignore file that cannot be read"),
+    ("unterminated-heredoc", Severity::Error, "a here-document without its end"),
+    ("unterminated-quote", Severity::Error, "a quote that is not closed"),
     ("unused-build-arg", Severity::Warning, "a build argument that no ARG declares"),
+    ("wrong-argument-count", Severity::Error, "too few or too many arguments"),
 ];
 
 impl Frontend for Dockerfile {

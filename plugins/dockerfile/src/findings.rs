@@ -7,7 +7,7 @@ use kiln_sdk::wit::diagnostics::{Diagnostic, Severity};
 use crate::directives::CheckOptions;
 
 /// The checks of this frontend that Dockerfile authors know by name (§21.6), with a sentence each.
-pub const CHECKS: [(&str, &str); 16] = [
+pub const CHECKS: [(&str, &str); 17] = [
     ("ConsistentInstructionCasing", "a keyword is not in the case that most keywords of the file are in"),
     ("CopyIgnoredFile", "COPY or ADD of a file that the ignore file excludes"),
     ("DuplicateStageName", "two stages of one name"),
@@ -27,10 +27,14 @@ pub const CHECKS: [(&str, &str); 16] = [
     ("StageNameCasing", "the name of a stage is not in lower case"),
     ("UndefinedArgInFrom", "FROM uses a variable that is no global argument"),
     ("UndefinedVar", "a variable that is nowhere set"),
+    ("WorkdirRelativePath", "the first WORKDIR is relative to one that the base image chooses"),
 ];
 
 /// The one that has to be asked for.
 pub const EXPERIMENTAL: &str = "InvalidDefinitionDescription";
+
+/// How many findings are kept: nobody reads more, and hosts take no more than some thousands.
+const MAX_FINDINGS: usize = 2_000;
 
 /// What was found so far.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +42,7 @@ pub struct Findings {
     /// Of the whole file.
     pub options: CheckOptions,
     found: Vec<Diagnostic>,
+    has_errors: bool,
     /// Code, message, line and column of each.
     seen: BTreeSet<(String, String, u32, u32)>,
     /// Rules whose findings were kept, for `error=true`.
@@ -61,6 +66,11 @@ impl Findings {
         if diagnostic.severity == Severity::Warning && rule.starts_with(|c: char| c.is_ascii_uppercase()) {
             self.violated.insert(rule.to_owned());
         }
+        // The first error is kept in any case, for it decides.
+        if self.found.len() >= MAX_FINDINGS && (!diagnostic.is_error() || self.has_errors) {
+            return;
+        }
+        self.has_errors |= diagnostic.is_error();
         self.found.push(diagnostic);
     }
 
@@ -83,7 +93,7 @@ impl Findings {
     }
 
     pub fn has_error(&self) -> bool {
-        self.found.iter().any(Diagnostic::is_error)
+        self.has_errors
     }
 
     /// With `error=true`, the findings become an error that names the rules (§21.2).
@@ -94,6 +104,7 @@ impl Findings {
         let rules: Vec<_> = self.violated.iter().map(|rule| format!("`{rule}`")).collect();
         let message =
             format!("the file asks that findings fail the build, and it violates {}", rules.join(", "));
+        self.has_errors = true;
         self.found.push(
             Diagnostic::error("check-failed", message)
                 .help("mend them, or leave `error=true` out of the `# check=` directive"),
@@ -168,6 +179,15 @@ mod tests {
         assert!(
             enforced("UndefinedVar") && enforced("dockerfile/UndefinedVar") && !enforced("several-sources")
         );
+    }
+
+    #[test]
+    fn thousands_of_findings_are_cut_but_an_error_counts() {
+        let mut findings = Findings::default();
+        findings.extend((0..5_000).map(|number| Diagnostic::warning("w", number.to_string())));
+        findings.extend([Diagnostic::error("e", "1"), Diagnostic::error("e", "2")]);
+        assert!(findings.has_error());
+        assert_eq!(findings.take().len(), MAX_FINDINGS + 1);
     }
 
     #[test]

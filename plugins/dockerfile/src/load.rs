@@ -11,7 +11,8 @@ use crate::findings::Findings;
 use crate::host::Host;
 use crate::ignore::IgnoreFile;
 use crate::onbuild;
-use crate::parse::{Keywords, Place, parse};
+use crate::parse::{Keywords, Line, Place, parse};
+use crate::resolve;
 use crate::scope::{BuildArgs, declared};
 use crate::stages::{self, File};
 
@@ -36,7 +37,6 @@ pub struct Loaded {
 /// There is no file, or it cannot be read. What is wrong in it is in [`Loaded::findings`].
 pub fn load(host: &dyn Host, request: &BuildRequest) -> Result<Loaded, Diagnostic> {
     let (name, bytes) = select(host, &request.file)?;
-    // The reference takes any bytes; what is not UTF-8 can only be in comments, strings and commands.
     let text = String::from_utf8_lossy(&bytes);
     let keywords = Keywords::new(host.known());
     let mut findings = Findings::default();
@@ -47,7 +47,9 @@ pub fn load(host: &dyn Host, request: &BuildRequest) -> Result<Loaded, Diagnosti
         request.build_args.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
     options(&file, &build_args, &mut findings);
     findings.extend(problems);
+    findings.extend(not_text(&bytes, &file));
     grammar(host, &file, &keywords, &mut findings);
+    findings.extend(resolve::impossible(&file, &keywords));
     checks::file(&file, &mut findings);
     let ignore = ignore_file(host, &name, &mut findings);
     Ok(Loaded { file, keywords, build_args, ignore, findings })
@@ -70,6 +72,37 @@ fn select(host: &dyn Host, asked: &str) -> Result<(String, Vec<u8>), Diagnostic>
         several => format!("there is no build file: looked for {}", several.join(", ")),
     };
     Err(Diagnostic::error("no-build-file", message).help(help))
+}
+
+/// Lines that are not UTF-8 (§2.1). In comments and in the name of an author, where old files have them, they do no
+/// harm; anywhere else the build would see other bytes than were written.
+fn not_text(bytes: &[u8], file: &File) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    if std::str::from_utf8(bytes).is_ok() {
+        return found;
+    }
+    let stages = file.stages.iter().flat_map(|stage| std::iter::once(&stage.from.line).chain(&stage.lines));
+    let lines: Vec<&Line> = file.globals.iter().chain(stages).collect();
+    for (index, physical) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        let Err(error) = std::str::from_utf8(physical) else { continue };
+        let number = index as u32 + 1;
+        let owner = lines.iter().find(|line| (line.logical.first_line..=line.last_line).contains(&number));
+        let Some(owner) = owner else { continue };
+        let is_comment = physical.trim_ascii_start().starts_with(b"#") && number <= owner.logical.last_line;
+        if is_comment || owner.keyword == "MAINTAINER" {
+            continue;
+        }
+        let column = String::from_utf8_lossy(&physical[..error.valid_up_to()]).chars().count() as u32 + 1;
+        found.push(
+            Diagnostic::error(
+                "not-utf8",
+                format!("the byte 0x{:02x} is not UTF-8", physical[error.valid_up_to()]),
+            )
+            .at(&Span::on_line(&file.name, number, column, column + 1))
+            .help("save the file as UTF-8"),
+        );
+    }
+    found
 }
 
 /// Options of the `check` directive, or of the build argument that replaces it as a whole (§21.2).

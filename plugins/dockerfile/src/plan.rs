@@ -60,6 +60,9 @@ pub fn target(file: &File, name: &str) -> Result<usize, Diagnostic> {
 
 /// What to write in place of `name` where a stage is wanted.
 pub fn stage_help(file: &File, name: &str, before: &str) -> String {
+    if name.bytes().all(|byte| byte.is_ascii_digit()) {
+        return "give the stage a name: numbers count stages only in `COPY --from`".to_owned();
+    }
     let names = file.names();
     match nearest(name, names.iter().map(String::as_str)) {
         Some(near) => format!("write `{before}{near}`"),
@@ -168,7 +171,7 @@ fn begin(request: &BuildRequest, loaded: &mut Loaded, platform: &Platform, targe
     let asked = !request.platforms.is_empty();
     let stages = heads(file, &globals, platform, asked, &loaded.keywords, &mut loaded.findings);
     let reachable = vec![false; stages.len()];
-    Heads { globals, target: platform.clone(), stages, reachable }
+    Heads { globals, target: platform.clone(), asked, stages, reachable }
 }
 
 /// What FROM names has to be well-formed even where it is not built (§9.7), unless it is a build context.

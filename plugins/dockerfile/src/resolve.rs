@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use kiln_sdk::wit::diagnostics::Diagnostic;
+use kiln_sdk::wit::diagnostics::{Diagnostic, Span};
 use kiln_sdk::wit::graph::ImageSource;
 use kiln_sdk::wit::instruction_types::FlagKind;
 use kiln_sdk::wit::source_types::{ContextInfo, ImageInfo, ImageRequest};
 use kiln_sdk::wit::types::{HostError, Platform};
 
-use crate::arguments::bad_expansion;
+use crate::arguments::{self, bad_expansion};
 use crate::checks;
 use crate::expand::{self, Mode};
 use crate::findings::Findings;
@@ -19,7 +19,6 @@ use crate::platform;
 use crate::reference::Reference;
 use crate::scope::Globals;
 use crate::stages::File;
-use crate::words;
 
 /// What a stage begins with.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,11 +76,43 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    /// The error for a `from` in stage `index` that leads to a stage which is not above it.
+    pub fn impossible(&self, file: &File, index: usize) -> Option<Diagnostic> {
+        let name = &self.name;
+        match self.find(file) {
+            Named::Stage(stage) if stage == index => Some(
+                Diagnostic::error("stage-not-before", format!("the stage `{name}` cannot read from itself"))
+                    .help("leave `from` out to read the build context, or name an earlier stage"),
+            ),
+            Named::Stage(stage) if stage > index => {
+                let line = &file.stages[stage].from.line;
+                let message = format!("the stage `{name}` begins only on line {}", line.logical.first_line);
+                Some(
+                    Diagnostic::error("stage-not-before", message)
+                        .label(&line.whole(), "it begins here")
+                        .help("move it before this stage: a stage can use only those above it"),
+                )
+            }
+            Named::NoSuchStage => {
+                let last = file.stages.len().saturating_sub(1);
+                Some(
+                    Diagnostic::error("unknown-stage", format!("there is no stage number {name}"))
+                        .help(format!("stages are counted from 0 to {last}; better give the stage a name")),
+                )
+            }
+            Named::Stage(_) | Named::Scratch | Named::Other => None,
+        }
+    }
+}
+
 /// Everything of a build file that depends on the target platform only.
 #[derive(Debug)]
 pub struct Heads {
     pub globals: Globals,
     pub target: Platform,
+    /// The request names the target platform.
+    pub asked: bool,
     pub stages: Vec<Head>,
     /// Which stages are to be evaluated.
     pub reachable: Vec<bool>,
@@ -151,7 +182,7 @@ pub fn heads(
         };
         let mut wanted: Vec<Wanted> = Vec::new();
         let mut want = |line: &Line| {
-            for name in wanted_by(line, keywords) {
+            for (name, _) in wanted_by(line, keywords) {
                 if !wanted.contains(&name) {
                     wanted.push(name);
                 }
@@ -193,32 +224,56 @@ fn bad_platform(
         .help("a platform is written as `linux/amd64` or `linux/arm/v7`")
 }
 
-/// The stages, contexts and images that an instruction names, as far as that can be seen without evaluating it.
-pub fn wanted_by(line: &Line, keywords: &Keywords) -> Vec<Wanted> {
-    let Some(descriptor) = keywords.get(&line.keyword) else { return Vec::new() };
+/// The stages, contexts and images that an instruction names, as far as that can be seen without evaluating it, and
+/// where it does.
+pub fn wanted_by(line: &Line, keywords: &Keywords) -> Vec<(Wanted, Span)> {
+    let Some(descriptor) = keywords.get(&line.keyword).filter(|_| !line.flags.is_empty()) else {
+        return Vec::new();
+    };
+    // What is wrong with the flags is reported with the grammar of the file.
+    let statement = arguments::cut(line, descriptor, '\\', None).statement;
     let mut wanted = Vec::new();
-    for word in &line.flags {
-        let Some(spec) = descriptor.flag_specs.iter().find(|spec| spec.name == word.name()) else { continue };
-        let Some(value) = word.value() else { continue };
-        match spec.kind {
-            FlagKind::Text if spec.name == "from" => {
-                wanted.push(Wanted { name: value.to_owned(), by_number: true })
-            }
-            FlagKind::Fields => {
-                for (field, _) in words::fields(value).unwrap_or_default() {
-                    if let Some((key, value)) = field.split_once('=')
-                        && key.eq_ignore_ascii_case("from")
-                    {
-                        wanted.push(Wanted { name: value.to_owned(), by_number: false });
-                    }
-                }
-            }
-            _ => {}
-        }
+    for flag in &statement.flag_values {
+        let Some(spec) = descriptor.flag_specs.iter().find(|spec| spec.name == flag.name) else { continue };
+        let by_number = spec.kind == FlagKind::Text;
+        let fields = flag.values.iter().filter(|value| match spec.kind {
+            FlagKind::Text => spec.name == "from",
+            FlagKind::Fields => value.key.eq_ignore_ascii_case("from"),
+            FlagKind::Boolean => false,
+        });
+        wanted
+            .extend(fields.map(|field| (Wanted { name: field.value.clone(), by_number }, field.at.clone())));
     }
     // A variable there is an error, which the instruction reports.
-    wanted.retain(|wanted| !wanted.name.is_empty() && !wanted.name.contains('$'));
+    wanted.retain(|(wanted, _)| !wanted.name.is_empty() && !wanted.name.contains('$'));
     wanted
+}
+
+/// Uses of stages that can never be right, whatever is built (§9.5).
+pub fn impossible(file: &File, keywords: &Keywords) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    for (index, stage) in file.stages.iter().enumerate() {
+        for line in stage.lines.iter().filter(|line| line.keyword != "ONBUILD") {
+            for (wanted, at) in wanted_by(line, keywords) {
+                found.extend(wanted.impossible(file, index).map(|problem| problem.at(&at)));
+            }
+        }
+    }
+    found
+}
+
+/// A name that is no stage, and the platform it is wanted for.
+#[derive(Clone, Debug)]
+struct Sought {
+    name: String,
+    platform: Platform,
+    /// The platform was asked for.
+    fixed: bool,
+}
+
+fn image_key(name: &str, platform: &Platform, fixed: bool) -> (String, String) {
+    let platform = if fixed { platform::format(platform) } else { String::new() };
+    (platform, name.to_owned())
 }
 
 /// What the host said of names, so that it is asked once for each.
@@ -242,8 +297,15 @@ impl Sources {
     }
 
     /// An image that was asked for.
-    pub fn image(&self, name: &str, platform: &Platform) -> Option<&Result<ImageInfo, HostError>> {
-        self.images.get(&(platform::format(platform), name.to_owned()))
+    ///
+    /// Where no platform was asked for, `fixed` is false: then it may be the only one that the image is for (§9.12).
+    pub fn image(
+        &self,
+        name: &str,
+        platform: &Platform,
+        fixed: bool,
+    ) -> Option<&Result<ImageInfo, HostError>> {
+        self.images.get(&image_key(name, platform, fixed))
     }
 
     /// Looks up the names that are not known yet, in one call per platform.
@@ -272,26 +334,25 @@ impl Sources {
         }
     }
 
-    /// Resolves the images that are not known yet, all in one call. True if there were any.
-    pub fn resolve(&mut self, host: &dyn Host, names: &[(Platform, String)]) -> bool {
+    /// Resolves the images that are not known yet, all in one call.
+    fn resolve(&mut self, host: &dyn Host, sought: &[Sought]) {
         let mut keys: Vec<(String, String)> = Vec::new();
         let mut requests = Vec::new();
-        for (platform, name) in names {
-            let key = (platform::format(platform), name.clone());
+        for Sought { name, platform, fixed } in sought {
+            let key = image_key(name, platform, *fixed);
             // What is no reference is reported where it is used.
             if self.images.contains_key(&key) || keys.contains(&key) || Reference::read(name).is_err() {
                 continue;
             }
             let source = ImageSource { reference: name.clone(), pinned: None };
-            requests.push(ImageRequest { source, platform: Some(platform.clone()) });
+            requests.push(ImageRequest { source, platform: fixed.then(|| platform.clone()) });
             keys.push(key);
         }
         if requests.is_empty() {
-            return false;
+            return;
         }
         let answers = host.images(&requests);
         self.images.extend(keys.into_iter().zip(answers));
-        true
     }
 
     /// The context that stands in for a whole stage because it has its name (§9.6).
@@ -324,7 +385,8 @@ impl Sources {
                     if !own.is_empty() {
                         names.push((head.platform.clone(), own));
                     }
-                    names.extend(self.named(file, heads, head));
+                    let named = self.named(file, heads, head).into_iter();
+                    names.extend(named.map(|sought| (sought.platform, sought.name)));
                 }
             }
             self.look_up(host, &names);
@@ -336,8 +398,7 @@ impl Sources {
                 {
                     if self.replacement(file, heads, index).is_none() {
                         let named = self.named(file, heads, head).into_iter();
-                        images
-                            .extend(named.filter(|(platform, name)| self.context(name, platform).is_none()));
+                        images.extend(named.filter(|it| self.context(&it.name, &it.platform).is_none()));
                     }
                 }
             }
@@ -352,15 +413,18 @@ impl Sources {
         }
     }
 
-    /// Contexts or images that a stage names, with the platform that each is wanted for.
-    fn named(&self, file: &File, heads: &Heads, head: &Head) -> Vec<(Platform, String)> {
-        let mut names = Vec::new();
+    /// Contexts or images that a stage names.
+    fn named(&self, file: &File, heads: &Heads, head: &Head) -> Vec<Sought> {
+        let mut sought = Vec::new();
         if let Base::Named(name) = &head.base {
-            names.push((head.platform.clone(), name.clone()));
+            let (name, platform) = (name.clone(), head.platform.clone());
+            sought.push(Sought { name, platform, fixed: head.fixed_platform });
         }
-        let others = head.wanted.iter().filter(|wanted| wanted.find(file) == Named::Other);
-        names.extend(others.map(|wanted| (heads.target.clone(), wanted.name.clone())));
-        names
+        for wanted in head.wanted.iter().filter(|wanted| wanted.find(file) == Named::Other) {
+            let (name, platform) = (wanted.name.clone(), heads.target.clone());
+            sought.push(Sought { name, platform, fixed: heads.asked });
+        }
+        sought
     }
 
     fn reachable(&self, file: &File, heads: &Heads, targets: &[usize]) -> Vec<bool> {
@@ -397,14 +461,15 @@ impl Sources {
             if !heads.reachable[index] || self.replacement(file, heads, index).is_some() {
                 continue;
             }
-            let Some(image) = self.base_image(name, &head.platform) else { continue };
+            let Some(image) = self.base_image(name, head) else { continue };
             if image.config.on_build.is_empty() {
                 continue;
             }
             let at = file.stages[index].from.line.whole();
             let triggers =
                 image.config.on_build.iter().filter_map(|text| onbuild::trigger(text, &at, keywords).ok());
-            let names: Vec<_> = triggers.flat_map(|line| wanted_by(&line, keywords)).collect();
+            let names: Vec<_> =
+                triggers.flat_map(|line| wanted_by(&line, keywords)).map(|(name, _)| name).collect();
             for name in names {
                 if !heads.stages[index].wanted.contains(&name) {
                     heads.stages[index].wanted.push(name);
@@ -415,11 +480,11 @@ impl Sources {
         added
     }
 
-    /// Facts of the image that a name stands for, be it a context or of a registry.
-    pub fn base_image(&self, name: &str, platform: &Platform) -> Option<&ImageInfo> {
-        match self.context(name, platform) {
+    /// Facts of the image that a stage begins with, be it a context or of a registry.
+    fn base_image(&self, name: &str, head: &Head) -> Option<&ImageInfo> {
+        match self.context(name, &head.platform) {
             Some(context) => context.image.as_ref(),
-            None => self.image(name, platform)?.as_ref().ok(),
+            None => self.image(name, &head.platform, head.fixed_platform)?.as_ref().ok(),
         }
     }
 }

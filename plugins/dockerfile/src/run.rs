@@ -222,7 +222,7 @@ impl Planner<'_> {
                     return Some(self.on_context(index, info, assembly));
                 }
                 let at = from.line.span(&from.reference);
-                match self.sources.image(name, &head.platform)? {
+                match self.sources.image(name, &head.platform, head.fixed_platform)? {
                     Ok(image) => Some(self.on_image(index, name, image, assembly, findings)),
                     Err(error) => {
                         findings.add(self.bad_base(name, error, &head.platform, &at), None);
@@ -347,20 +347,10 @@ impl Planner<'_> {
             findings.add(diagnostic, None);
             None
         };
+        if let Some(diagnostic) = wanted.impossible(self.file, index) {
+            return problem(diagnostic);
+        }
         match wanted.find(self.file) {
-            Named::Stage(stage) if stage == index => problem(
-                Diagnostic::error("stage-not-before", format!("the stage `{name}` cannot read from itself"))
-                    .help("leave `from` out to read the build context, or name an earlier stage"),
-            ),
-            Named::Stage(stage) if stage > index => {
-                let line = &self.file.stages[stage].from.line;
-                let message = format!("the stage `{name}` begins only on line {}", line.logical.first_line);
-                problem(
-                    Diagnostic::error("stage-not-before", message)
-                        .label(&line.whole(), "it begins here")
-                        .help("move it before this stage: a stage can use only those above it"),
-                )
-            }
             Named::Stage(stage) => {
                 if !self.heads.reachable[stage] {
                     self.late.borrow_mut().push((self.run, index, wanted.clone()));
@@ -368,13 +358,8 @@ impl Planner<'_> {
                 // A stage that could not be evaluated has been reported.
                 Some(states[stage].as_ref()?.root)
             }
-            Named::NoSuchStage => {
-                let last = self.file.stages.len() - 1;
-                problem(
-                    Diagnostic::error("unknown-stage", format!("there is no stage number {name}"))
-                        .help(format!("stages are counted from 0 to {last}; better give the stage a name")),
-                )
-            }
+            // Reported above.
+            Named::NoSuchStage => None,
             Named::Scratch => Some(Root::Empty),
             Named::Other => {
                 let platform = &self.heads.target;
@@ -386,7 +371,7 @@ impl Planner<'_> {
                         false => Root::At(assembly.context(&info.name, None, platform, spans.to_vec())),
                     });
                 }
-                match self.sources.image(name, platform) {
+                match self.sources.image(name, platform, self.heads.asked) {
                     Some(Ok(image)) if image.layers == 0 => Some(Root::Empty),
                     Some(Ok(image)) => {
                         Some(Root::At(assembly.image(name, &image.manifest, &image.platform, spans.to_vec())))

@@ -155,6 +155,7 @@ fn section_9_11_several_platforms_are_several_targets() {
 #[test]
 fn section_9_12_the_target_follows_its_base_image() {
     let world = World::new("FROM arm\nRUN x").image("arm", |image| image.platform = platform("linux/arm64"));
+    assert_eq!(crate::platform::format(&world.request().build_platform), "linux/amd64");
     let built = world.build();
     assert_eq!(built.target().platform, platform("linux/arm64"));
     assert_eq!(built.op("RUN x").platform, Some(platform("linux/arm64")));

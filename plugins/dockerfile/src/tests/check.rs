@@ -100,6 +100,64 @@ fn section_24_grammar_is_judged_in_stages_that_are_not_built() {
 }
 
 #[test]
+fn section_2_1_bytes_that_are_no_text() {
+    let with = |bytes: &[u8]| {
+        let mut world = World::new("");
+        world.files.insert("Dockerfile".to_owned(), bytes.to_vec());
+        world
+    };
+    assert!(with(b"# \xff\nFROM alpine\nRUN a \\\n  # \xe9\n b\n").findings().is_empty());
+    assert_eq!(with(b"FROM alpine\nMAINTAINER Jos\xe9").findings(), ["dockerfile/MaintainerDeprecated"]);
+    let errors = with(b"FROM alpine\nLABEL a=\xff\xfe").errors();
+    assert_eq!(
+        (errors[0].code.as_str(), errors[0].message.as_str()),
+        ("not-utf8", "the byte 0xff is not UTF-8")
+    );
+    assert_eq!(with(b"FROM alpine\nRUN <<E\n# \xff\nE").error_codes(), ["not-utf8"]);
+}
+
+#[test]
+fn section_9_5_forward_references_are_errors_in_any_stage() {
+    for copy in ["COPY --from=b a /", "COPY --from=a a /", "COPY --from=9 a /"] {
+        let text = format!("FROM alpine AS a\n{copy}\nFROM alpine AS b");
+        assert_eq!(World::new(&text).error_codes().len(), 1, "{copy}");
+    }
+}
+
+/// Every code that this crate can give is described.
+#[test]
+fn every_code_is_listed_with_the_rules() {
+    use kiln_sdk::plugin::Plugin;
+    let rules = crate::component::Dockerfile::describe().rules;
+    let sources = [
+        include_str!("../answer.rs"),
+        include_str!("../arguments.rs"),
+        include_str!("../checks.rs"),
+        include_str!("../epoch.rs"),
+        include_str!("../eval.rs"),
+        include_str!("../findings.rs"),
+        include_str!("../load.rs"),
+        include_str!("../onbuild.rs"),
+        include_str!("../parse.rs"),
+        include_str!("../plan.rs"),
+        include_str!("../resolve.rs"),
+        include_str!("../run.rs"),
+        include_str!("../scope.rs"),
+        include_str!("../stages.rs"),
+    ];
+    for source in sources {
+        let source = source.split("#[cfg(test)]").next().unwrap();
+        for before in ["Diagnostic::error(", "Diagnostic::warning(", "check("] {
+            for call in source.split(before).skip(1) {
+                let Some(rest) = call.trim_start().strip_prefix('"') else { continue };
+                let code = rest.split('"').next().unwrap();
+                assert!(rules.iter().any(|rule| rule.code == code), "{code}");
+            }
+        }
+    }
+}
+
+#[test]
 fn section_24_evaluation_errors_come_together() {
     let text = "FROM alpine\nCOPY ${a b /c\nENV x=${y:?why}\nWORKDIR ${z^}\nCOPY --from=nope /a /b";
     let errors = World::new(text).errors();

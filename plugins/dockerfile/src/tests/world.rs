@@ -228,6 +228,8 @@ impl Host for World {
 
     fn images(&self, requests: &[ImageRequest]) -> Vec<Result<ImageInfo, HostError>> {
         let names: Vec<_> = requests.iter().map(|request| request.source.reference.as_str()).collect();
+        let asked = !self.request.platforms.is_empty();
+        assert!(requests.iter().all(|request| request.platform.is_some() || !asked));
         self.calls.borrow_mut().push(format!("images {}", names.join(",")));
         let missing = || HostError { code: "not-found".to_owned(), message: "404".to_owned() };
         names.into_iter().map(|name| self.images.get(name).cloned().ok_or_else(missing)).collect()
