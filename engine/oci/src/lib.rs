@@ -9,10 +9,11 @@ pub mod blob;
 pub mod compression;
 pub mod document;
 pub mod layer;
+pub mod layout;
 pub mod registry;
 
 pub use blob::{BlobPipe, BlobResult, Compress};
-pub use compression::{Compression, decompress, is_tar, sniff};
+pub use compression::{Compression, decompress, decompress_any, is_tar, sniff};
 pub use document::{
     Annotations, Descriptor, DocumentError, History, ImageDocument, Index, Manifest, NewConfig, config_json,
     media_type,
@@ -20,6 +21,10 @@ pub use document::{
 pub use layer::{
     ArchiveStats, LayerStats, LayerWriter, Limits, ReadLayerError, Times, WriteLayerError, read_archive,
     read_layer,
+};
+pub use layout::{
+    ArchiveWriter, BlobSlot, DockerImage, LayoutReader, LayoutWriter, OpenLayoutError, PendingBlob,
+    ReadBlobError, Verified, WriteLayoutError,
 };
 pub use registry::{
     Credentials, CredentialsError, HostConfig, Patience, PulledImage, Pushed, Registry, RegistryConfig,

@@ -80,6 +80,21 @@ impl Index {
         best.map(|(_, entry)| entry).or_else(lone)
     }
 
+    /// Adds an entry; one that had its name (as [`super::REF_NAME`] or [`super::CONTAINERD_NAME`]) loses it to the new
+    /// one, and one that is the same image without a name goes.
+    pub fn put(&mut self, entry: Descriptor) {
+        let name = |entry: &Descriptor| {
+            [super::CONTAINERD_NAME, super::REF_NAME].map(|key| entry.annotations.get(key).cloned())
+        };
+        let new = name(&entry);
+        self.manifests.retain(|old| {
+            let old_name = name(old);
+            let is_nameless = old_name.iter().all(Option::is_none);
+            old_name != new && !(is_nameless && old.digest == entry.digest)
+        });
+        self.manifests.push(entry);
+    }
+
     /// The platforms that there are images for, as text for people.
     pub fn platforms(&self) -> Vec<String> {
         let mut all: Vec<String> =
@@ -182,6 +197,15 @@ mod tests {
             index(&["linux/arm64", "attestation", "linux/amd64"]).platforms(),
             ["linux/amd64", "linux/arm64"]
         );
+    }
+
+    #[test]
+    fn a_new_image_takes_over_its_name() {
+        let entry = |content: &[u8]| Descriptor::of(media_type::OCI_MANIFEST, content);
+        let named = |content, name: &str| entry(content).with_annotation(super::super::REF_NAME, name);
+        let mut index = Index::new(vec![named(b"old", "a"), named(b"other", "b"), entry(b"new")]);
+        index.put(named(b"new", "a"));
+        assert_eq!(index.manifests, [named(b"other", "b"), named(b"new", "a")]);
     }
 
     #[test]

@@ -107,7 +107,7 @@ impl Manifest {
 /// What a document says it is, else what it was said to be, else what it looks like. If the two disagree, one of them
 /// could make a reader see layers where another sees manifests; so that is an error (image-spec 1.1, manifest.md,
 /// "mediaType").
-pub(crate) fn media_type_of(bytes: &[u8], said: Option<&str>) -> Result<String, DocumentError> {
+pub fn media_type_of(bytes: &[u8], said: Option<&str>) -> Result<String, DocumentError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Outline {

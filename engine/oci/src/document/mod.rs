@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use config::{History, ImageDocument, NewConfig, config_json};
 pub use index::Index;
 pub use manifest::Manifest;
-pub(crate) use manifest::media_type_of;
+pub use manifest::media_type_of;
 pub use time::{format_time, parse_time};
 
 /// A manifest, index or configuration may have this many bytes, as registries limit them.
