@@ -11,13 +11,13 @@ pub type ReadFile<'f> = dyn FnMut(&'static str) -> Result<Option<Vec<u8>>, Strin
 
 /// Who a command runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunUser {
+pub struct Credentials {
     pub uid: u32,
     pub gid: u32,
     /// Supplementary groups, sorted.
     pub groups: Vec<u32>,
     /// Of the user's passwd entry; `/root` for root without one, `/` for others.
-    pub home: String,
+    pub home: Vec<u8>,
 }
 
 /// A user or group that is not there.
@@ -130,13 +130,12 @@ pub fn owner_files(owner: &Owner) -> Vec<&'static str> {
     files
 }
 
-/// Who `user[:group]` is to a command that runs in a tree with these passwd and group files (`None`: there is none).
-/// Empty: root alone.
+/// Who `user[:group]` is to a command that runs in the tree. Empty: root, without a look at any file but for the home.
 ///
 /// Without a group it is the primary one, with the supplementary ones; a number without a passwd entry has group 0.
 /// With a group it is that one alone.
-pub fn run_user(user: &str, passwd: Option<&[u8]>, group: Option<&[u8]>) -> Result<RunUser, UserError> {
-    let (user, wanted_group) = match user.split_once(':') {
+pub fn credentials(user: &str, read: &mut ReadFile<'_>) -> Result<Credentials, UserError> {
+    let (user, group) = match user.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|g| !g.is_empty())),
         None => (user, None),
     };
@@ -144,7 +143,8 @@ pub fn run_user(user: &str, passwd: Option<&[u8]>, group: Option<&[u8]>) -> Resu
         "" => Id::Number(0),
         user => id(user)?,
     };
-    let entry = lines(passwd.unwrap_or_default()).find(|line| match wanted {
+    let passwd = load(PASSWD, read)?;
+    let entry = lines(passwd.as_deref().unwrap_or_default()).find(|line| match wanted {
         Id::Number(uid) => line.number(2) == Some(uid),
         Id::Name(name) => line.name == name.as_bytes() && line.number(2).is_some(),
     });
@@ -152,21 +152,21 @@ pub fn run_user(user: &str, passwd: Option<&[u8]>, group: Option<&[u8]>) -> Resu
         (Id::Number(uid), _) => *uid,
         (_, Some(entry)) => entry.number(2).unwrap_or(0),
         (Id::Name("root"), None) => 0,
-        (Id::Name(name), None) => return Err(unknown("user", name, PASSWD, passwd)),
+        (Id::Name(name), None) => return Err(unknown("user", name, PASSWD, passwd.as_deref())),
     };
-    let home = entry.as_ref().and_then(|entry| entry.fields.get(5));
-    let home = match home {
-        Some(home) if !home.is_empty() => String::from_utf8_lossy(home).into_owned(),
-        _ if uid == 0 => "/root".to_owned(),
-        _ => "/".to_owned(),
-    };
+    let home = entry
+        .as_ref()
+        .and_then(|entry| entry.fields.get(5))
+        .filter(|home| !home.is_empty())
+        .map_or(if uid == 0 { b"/root" } else { &b"/"[..] }, |home| home);
     let mut groups = Vec::new();
-    let gid = match (wanted_group, &entry) {
-        (Some(wanted), _) => group_number(wanted, &mut |_| Ok(group.map(<[u8]>::to_vec)))?,
+    let gid = match (group, &entry) {
+        (Some(group), _) => group_number(group, read)?,
         (None, None) => 0,
         (None, Some(entry)) => {
             if !user.is_empty() {
-                let member = lines(group.unwrap_or_default()).filter(|line| line.has_member(entry.name));
+                let text = load(GROUP, read)?.unwrap_or_default();
+                let member = lines(&text).filter(|line| line.has_member(entry.name));
                 groups.extend(member.filter_map(|line| line.number(2)));
                 groups.sort_unstable();
                 groups.dedup();
@@ -174,7 +174,7 @@ pub fn run_user(user: &str, passwd: Option<&[u8]>, group: Option<&[u8]>) -> Resu
             entry.number(3).unwrap_or(0)
         }
     };
-    Ok(RunUser { uid, gid, groups, home })
+    Ok(Credentials { uid, gid, groups, home: home.to_vec() })
 }
 
 #[cfg(test)]
@@ -230,13 +230,9 @@ mod tests {
         assert_eq!(files("app", "app"), [PASSWD, GROUP]);
     }
 
-    fn run(user: &str) -> Result<RunUser, UserError> {
-        run_user(user, Some(FILES[0].1.as_bytes()), Some(FILES[1].1.as_bytes()))
-    }
-
     fn runs(user: &str) -> (u32, u32, Vec<u32>, String) {
-        let u = run(user).unwrap();
-        (u.uid, u.gid, u.groups, u.home)
+        let c = credentials(user, &mut read).unwrap();
+        (c.uid, c.gid, c.groups, String::from_utf8(c.home).unwrap())
     }
 
     #[test]
@@ -248,13 +244,13 @@ mod tests {
         assert_eq!(runs("app:audio"), (1000, 29, vec![], "/home/app".into()));
         assert_eq!(runs("4444"), (4444, 0, vec![], "/".into()));
         assert_eq!(runs("nohome:3"), (7, 3, vec![], "/".into()));
-        assert!(run("nobody").is_err());
+        assert!(credentials("nobody", &mut read).is_err());
     }
 
     #[test]
     fn root_and_numbers_need_no_files() {
-        assert_eq!(run_user("root", None, None).unwrap().uid, 0);
-        let plain = run_user("12:34", None, None).unwrap();
+        assert_eq!(credentials("root", &mut none).unwrap().uid, 0);
+        let plain = credentials("12:34", &mut none).unwrap();
         assert_eq!((plain.uid, plain.gid), (12, 34));
     }
 }
