@@ -16,6 +16,7 @@ mod flat;
 mod image;
 mod lay_out;
 mod layer;
+mod listing;
 mod lock;
 mod notes;
 mod prune;

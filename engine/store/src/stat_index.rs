@@ -84,24 +84,39 @@ pub(crate) struct StatIndex {
 }
 
 impl StatIndex {
-    fn path(&self, at: usize) -> &[u8] {
-        let (range, _) = &self.entries[at];
+    fn text(&self, (range, _): &(Range<u32>, Known)) -> &[u8] {
         &self.paths[range.start as usize..range.end as usize]
     }
 
-    pub(crate) fn get(&self, path: &TreePath) -> Option<&Known> {
-        let at = self
-            .entries
-            .binary_search_by(|(range, _)| {
-                compare_paths(&self.paths[range.start as usize..range.end as usize], path.as_bytes())
-            })
-            .ok()?;
-        Some(&self.entries[at].1)
+    fn path(&self, at: usize) -> &[u8] {
+        self.text(&self.entries[at])
     }
 
-    /// Looks paths up that come in order.
-    pub(crate) fn cursor(&self) -> Cursor<'_> {
-        Cursor { index: self, at: 0 }
+    pub(crate) fn get(&self, path: &TreePath) -> Option<&Known> {
+        self.find(0..self.entries.len(), path).map(|(_, known)| known)
+    }
+
+    /// The numbers of all that is known below a directory: what lies there need not be looked for elsewhere.
+    pub(crate) fn below(&self, directory: &TreePath) -> Range<usize> {
+        if directory.is_root() {
+            return 0..self.entries.len();
+        }
+        let directory = directory.as_bytes();
+        let start = self.entries.partition_point(|entry| compare_paths(self.text(entry), directory).is_lt());
+        let inside = |entry: &(Range<u32>, Known)| {
+            let rest = self.text(entry).strip_prefix(directory);
+            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
+        start..start + self.entries[start..].partition_point(inside)
+    }
+
+    /// What is known of `path`, with its number, among those of a range.
+    pub(crate) fn find(&self, among: Range<usize>, path: &TreePath) -> Option<(u32, &Known)> {
+        let start = among.start;
+        let found =
+            self.entries[among].binary_search_by(|entry| compare_paths(self.text(entry), path.as_bytes()));
+        let at = start + found.ok()?;
+        Some((at as u32, &self.entries[at].1))
     }
 
     /// `None` where there are more bytes of paths than an index can hold: what is left out is read again.
@@ -223,25 +238,6 @@ impl StatIndex {
             index.push(&path, Known { identity, digest, xattrs, missed })?;
         }
         input.0.is_empty().then_some(index)
-    }
-}
-
-pub(crate) struct Cursor<'a> {
-    index: &'a StatIndex,
-    at: usize,
-}
-
-impl<'a> Cursor<'a> {
-    /// What is known of `path`, with its number. Paths must come in order.
-    pub(crate) fn find(&mut self, path: &TreePath) -> Option<(usize, &'a Known)> {
-        while self.at < self.index.entries.len() {
-            match compare_paths(self.index.path(self.at), path.as_bytes()) {
-                std::cmp::Ordering::Less => self.at += 1,
-                std::cmp::Ordering::Equal => return Some((self.at, &self.index.entries[self.at].1)),
-                std::cmp::Ordering::Greater => return None,
-            }
-        }
-        None
     }
 }
 
