@@ -29,7 +29,8 @@ use crate::{ids, network, seccomp};
 pub(crate) const NAME: &str = "kiln-sandbox";
 const PROCESS_NAME: &CStr = c"kiln-sandbox";
 
-/// First byte of a request to run a step; the second says which network. Comes with the descriptors of [`Ends`].
+/// First byte of a request to run a step; then which network, and whether it is to be in the foreground of its
+/// terminal. Comes with the descriptors of [`Ends`].
 pub(crate) const RUN: u8 = b'R';
 /// First byte of a request to make the steps' common network; the path of `pasta` follows. Comes with a control socket.
 pub(crate) const NETWORK: u8 = b'N';
@@ -103,15 +104,16 @@ fn prepare(socket: &OwnedFd) -> Result<Never, Fault> {
     sys::reset_signals();
     sys::unblock_signals();
     let world = World {
+        single,
         in_user_namespace: crate::rootless::in_user_namespace(),
         filter: seccomp::filter(),
         capabilities: ids::known_capabilities(),
         network: None,
     };
-    serve(socket, single, world)
+    serve(socket, world)
 }
 
-fn serve(socket: &OwnedFd, single: SingleThreaded, mut world: World) -> Result<Never, Fault> {
+fn serve(socket: &OwnedFd, mut world: World) -> Result<Never, Fault> {
     let mut running: Vec<Running> = Vec::new();
     loop {
         let (request, reports) = wait(socket, &running).at(Step::Prepare, "")?;
@@ -128,12 +130,12 @@ fn serve(socket: &OwnedFd, single: SingleThreaded, mut world: World) -> Result<N
         match (&bytes[..length], descriptors.len()) {
             // Kiln is gone, or done. With this process end all others here.
             ([], _) => sys::leave(0),
-            ([RUN, network], 4 | 5) => {
-                running.extend(run(single, &world, *network, descriptors));
+            ([RUN, network, foreground], 4 | 5) => {
+                running.extend(run(&world, *network, *foreground != 0, descriptors));
             }
             ([NETWORK, pasta @ ..], 1) => {
                 let control = &descriptors[0];
-                match network::connect(single, pasta) {
+                match network::connect(world.single, pasta) {
                     Ok((namespace, pid, pidfd)) => {
                         world.network = Some(namespace);
                         running.push(Running { pid, pidfd, control: None });
@@ -227,7 +229,7 @@ fn answer(step: &mut Running, report: Report) -> bool {
 }
 
 /// Starts a step. What goes wrong before there is one is told at once, and there is none.
-fn run(single: SingleThreaded, world: &World, network: u8, mut descriptors: Vec<OwnedFd>) -> Option<Running> {
+fn run(world: &World, network: u8, foreground: bool, mut descriptors: Vec<OwnedFd>) -> Option<Running> {
     let stdin = (descriptors.len() == MAX_DESCRIPTORS).then(|| descriptors.remove(2));
     let mut descriptors = descriptors.into_iter();
     let ends = Ends {
@@ -236,6 +238,7 @@ fn run(single: SingleThreaded, world: &World, network: u8, mut descriptors: Vec<
         stdin,
         stdout: descriptors.next()?,
         stderr: descriptors.next()?,
+        foreground,
     };
     let mut namespaces = libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
@@ -245,7 +248,7 @@ fn run(single: SingleThreaded, world: &World, network: u8, mut descriptors: Vec<
     if network == network_byte(Network::None) {
         namespaces |= libc::CLONE_NEWNET;
     }
-    match sys::clone(single, namespaces as u64) {
+    match sys::clone(world.single, namespaces as u64) {
         Ok(Side::Child) => init::become_step(world, &ends),
         Ok(Side::Parent { pid, pidfd }) => Some(Running { pid, pidfd, control: Some(ends.control) }),
         Err(error) => {

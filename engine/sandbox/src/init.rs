@@ -5,17 +5,20 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::fs::{Mode, fstat};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, socket_with};
-use rustix::process::{Pid, fchdir, getpid, setpgid, setsid, umask};
+use rustix::process::{Pid, WaitOptions, fchdir, getpid, setpgid, setsid, umask, wait};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::fault::{At, Fault, Step};
 use crate::spec::{Network, Security, Spec, Stdio, normalize};
+use crate::sys::{Side, SingleThreaded};
 use crate::wire::{Writer, decode};
 use crate::{ids, limits, mounts, place, program, sys};
 
 /// What the helper found out once for all steps.
 pub(crate) struct World {
+    pub(crate) single: SingleThreaded,
     pub(crate) in_user_namespace: bool,
     pub(crate) filter: Vec<libc::sock_filter>,
     /// How many capabilities this kernel has.
@@ -32,6 +35,8 @@ pub(crate) struct Ends {
     pub(crate) stdin: Option<OwnedFd>,
     pub(crate) stdout: OwnedFd,
     pub(crate) stderr: OwnedFd,
+    /// Input is the terminal that controls kiln, and the step is to have its keyboard.
+    pub(crate) foreground: bool,
 }
 
 /// First byte of a message that carries a [`Fault`].
@@ -73,7 +78,7 @@ fn prepare(world: &World, ends: &Ends) -> Result<Spec, Fault> {
     rustix::stdio::dup2_stderr(&ends.stderr).at(Step::Describe, "")?;
     // Other steps' sockets came along with the copy; they must not be kept open by this one.
     sys::close_others(ends.control.as_fd());
-    start_session(&spec)?;
+    start_session(ends.foreground)?;
 
     let prepared = mounts::prepare(&spec, world.in_user_namespace)?;
     let (root, null) = mounts::enter(prepared, &spec)?;
@@ -84,12 +89,11 @@ fn prepare(world: &World, ends: &Ends) -> Result<Spec, Fault> {
 
     rustix::system::sethostname(spec.hostname.as_bytes()).at(Step::Hostname, &spec.hostname)?;
     limits::apply(&spec.ulimits)?;
-    match sys::join_new_keyring() {
-        // A kernel without keyrings has none to leak.
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {}
-        joined => joined.at(Step::Keyring, "")?,
-    }
+    leave_keyring(spec.security)?;
     enter_directory(&root, &spec)?;
+    if spec.stdio == Stdio::Inherit {
+        attend(world.single, &null)?;
+    }
 
     if spec.security == Security::Default {
         ids::limit_capabilities(ids::DEFAULT_CAPABILITIES, world.capabilities)?;
@@ -133,26 +137,59 @@ pub(crate) fn loopback() -> io::Result<()> {
     sys::raise_loopback(socket)
 }
 
-fn start_session(spec: &Spec) -> Result<(), Fault> {
-    let stdin = rustix::stdio::stdin();
-    if spec.stdio == Stdio::Inherit && rustix::termios::isatty(stdin) {
-        // In kiln's session, whose terminal it is, but as a group of its own, with the keyboard.
-        let own: Option<Pid> = None;
-        setpgid(own, own).at(Step::Session, "")?;
-        let group = getpid();
-        let moved = sys::without_background_stop(|| rustix::termios::tcsetpgrp(stdin, group));
-        // A terminal that does not control kiln is only written to and read from.
-        return match moved {
-            Err(rustix::io::Errno::NOTTY) => Ok(()),
-            moved => moved.at(Step::Session, ""),
-        };
+fn start_session(foreground: bool) -> Result<(), Fault> {
+    if !foreground {
+        return setsid().map(drop).at(Step::Session, "");
     }
-    setsid().map(drop).at(Step::Session, "")
+    // In kiln's session, whose terminal it is, but as a group of its own, with the keyboard.
+    let own: Option<Pid> = None;
+    setpgid(own, own).at(Step::Session, "")?;
+    let group = getpid();
+    sys::without_background_stop(|| rustix::termios::tcsetpgrp(rustix::stdio::stdin(), group))
+        .at(Step::Session, "")
+}
+
+/// Stays the first process of the namespace, and returns in a second one, which is to be the program.
+///
+/// The kernel keeps signals from a first process that has not asked for them, those of the keyboard included. What
+/// nobody types at can be the first process itself, as it is under Docker.
+fn attend(single: SingleThreaded, null: &OwnedFd) -> Result<(), Fault> {
+    let program = match sys::clone(single, 0).at(Step::Isolate, "")? {
+        Side::Child => return Ok(()),
+        Side::Parent { pid, .. } => pid,
+    };
+    let _ = rustix::stdio::dup2_stdin(null);
+    let _ = rustix::stdio::dup2_stdout(null);
+    let _ = rustix::stdio::dup2_stderr(null);
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == program => {
+                let signal = status.terminating_signal().unwrap_or(0);
+                sys::leave(status.exit_status().unwrap_or(128 + signal));
+            }
+            // Something whose parent is gone, or a signal for somebody else.
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(_) => sys::leave(127),
+        }
+    }
+}
+
+fn leave_keyring(security: Security) -> Result<(), Fault> {
+    match sys::join_new_keyring().map_err(|error| error.raw_os_error()) {
+        // A kernel without keyrings has none to leak.
+        Err(Some(libc::ENOSYS)) => Ok(()),
+        // Those of earlier steps count until the kernel finds time to remove them. The filter lets nobody use one.
+        Err(Some(libc::EDQUOT)) if security == Security::Default => Ok(()),
+        Err(code) => {
+            let error = io::Error::from_raw_os_error(code.unwrap_or(libc::EIO));
+            Err(Fault::new(Step::Keyring, "", error))
+        }
+        Ok(()) => Ok(()),
+    }
 }
 
 fn enter_directory(root: &OwnedFd, spec: &Spec) -> Result<(), Fault> {
-    let path =
-        normalize(&spec.cwd).ok_or_else(|| Fault::new(Step::Cwd, &spec.cwd, rustix::io::Errno::INVAL))?;
+    let path = normalize(&spec.cwd).ok_or_else(|| Fault::new(Step::Cwd, &spec.cwd, Errno::INVAL))?;
     let owner = (spec.user.uid, spec.user.gid);
     let directory = place::directory(root.as_fd(), &path, owner).at(Step::Cwd, &spec.cwd)?;
     fchdir(directory).at(Step::Cwd, &spec.cwd)

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
@@ -81,22 +81,9 @@ pub(crate) fn overlay(
         // Overlay wants two directories. One that nobody may write to is a read-only bind.
         return Ok(bind(only, attributes | READ_ONLY)?);
     }
-    let directory = |path: &PathBuf| open(path, OFlags::PATH | OFlags::DIRECTORY, Mode::empty());
-    // By descriptor: no path is too long for an option, contains its separator, or shows in the step's mountinfo.
-    let lowers: Vec<OwnedFd> = layers.lowers.iter().rev().map(directory).collect::<Result<_, _>>()?;
-    let upper = match layers.upper {
-        Some((upper, work)) => Some((directory(&upper.into())?, directory(&work.into())?)),
-        None => None,
-    };
-    rustix::process::chdir("/proc/self/fd")?;
     let mut first = None;
     for (style, settings) in ATTEMPTS {
-        let attempt = || -> Result<OwnedFd, MountError> {
-            let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
-            let configured = configure_overlay(&context, &lowers, &upper, style, settings, in_user_namespace);
-            finish(context, configured, attributes)
-        };
-        match attempt() {
+        match attempt_overlay(layers, style, settings, attributes, in_user_namespace) {
             Ok(mount) => return Ok(mount),
             // A kernel that does not know an option says only this.
             Err(error) if error.source.raw_os_error() == Some(libc::EINVAL) => {
@@ -106,6 +93,28 @@ pub(crate) fn overlay(
         }
     }
     Err(first.unwrap_or_else(|| Errno::INVAL.into()))
+}
+
+fn attempt_overlay(
+    layers: &Layers<'_>,
+    style: LowerStyle,
+    settings: &[Setting],
+    attributes: MountAttrFlags,
+    in_user_namespace: bool,
+) -> Result<OwnedFd, MountError> {
+    // By descriptor: no path is too long for an option, contains its separator, or shows in the step's mountinfo.
+    let directory =
+        |path: &Path| open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let lowers: Vec<OwnedFd> =
+        layers.lowers.iter().rev().map(|lower| directory(lower)).collect::<Result<_, _>>()?;
+    let upper = match layers.upper {
+        Some((upper, work)) => Some((directory(upper)?, directory(work)?)),
+        None => None,
+    };
+    rustix::process::chdir("/proc/self/fd")?;
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    let configured = configure_overlay(&context, &lowers, &upper, style, settings, in_user_namespace);
+    finish(context, configured, attributes)
 }
 
 fn configure_overlay(
@@ -212,6 +221,9 @@ pub(crate) fn bind(source: &Path, attributes: MountAttrFlags) -> io::Result<Owne
             | OpenTreeFlags::AT_RECURSIVE
             | OpenTreeFlags::AT_SYMLINK_NOFOLLOW,
     )?;
+    if FileType::from_raw_mode(fstat(&tree)?.st_mode).is_symlink() {
+        return Err(Errno::LOOP.into());
+    }
     sys::set_mount_attributes(&tree, u64::from(attributes.bits()), 0, true)?;
     Ok(tree)
 }
@@ -251,11 +263,15 @@ pub(crate) fn attach_entry(mount: impl AsFd, directory: impl AsFd, name: &str) -
     move_mount(mount, "", directory, name, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
+/// How often a path is resolved anew because of renames somewhere on the machine.
+const MAX_ATTEMPTS: u32 = 1000;
+
 /// Opens `path` with `root` as the end of every way up and the start of every absolute link.
 ///
 /// Magic links (`/proc/self/fd/3`), which lead anywhere, are refused with `ELOOP`.
 pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path, more: ResolveFlags) -> rustix::io::Result<OwnedFd> {
     let path = if path == Path::new("") { Path::new("/") } else { path };
+    let mut attempts = 0;
     loop {
         let opened = openat2(
             root,
@@ -265,9 +281,10 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path, more: ResolveFlags) -> 
             ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more,
         );
         // Somebody renamed a directory meanwhile, so the kernel could not be sure.
-        if opened.as_ref().err() != Some(&Errno::AGAIN) {
+        if opened.as_ref().err() != Some(&Errno::AGAIN) || attempts == MAX_ATTEMPTS {
             return opened;
         }
+        attempts += 1;
     }
 }
 
@@ -275,4 +292,39 @@ pub(crate) fn resolve(root: BorrowedFd<'_>, path: &Path, more: ResolveFlags) -> 
 pub(crate) fn mount_id(file: impl AsFd) -> rustix::io::Result<u64> {
     let status = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID)?;
     Ok(status.stx_mnt_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn kernels_old_and_new_are_asked_for_the_same_overlay() {
+        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let path = |name: String| {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        };
+        for (number, (style, settings)) in ATTEMPTS.into_iter().enumerate() {
+            let lowers = ["base", "top"].map(|name| path(format!("{name}{number}")));
+            fs::write(lowers[0].join("file"), "base").unwrap();
+            fs::write(lowers[1].join("file"), "top").unwrap();
+            let upper = path(format!("upper{number}"));
+            let work = path(format!("work{number}"));
+            let layers = Layers { lowers: &lowers, upper: Some((&upper, &work)) };
+            match attempt_overlay(&layers, style, settings, MountAttrFlags::empty(), false) {
+                Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
+                    println!("needs the right to mount");
+                }
+                mount => {
+                    let file = rustix::fs::openat(mount.unwrap(), "file", OFlags::RDONLY, Mode::empty());
+                    let mut content = [0; 8];
+                    let length = rustix::io::read(file.unwrap(), &mut content).unwrap();
+                    assert_eq!(&content[..length], b"top", "{style:?}");
+                }
+            }
+        }
+    }
 }

@@ -50,7 +50,8 @@ pub(crate) struct Prepared {
     host_devices: Vec<HostDevice>,
     pts: OwnedFd,
     shm: OwnedFd,
-    mqueue: OwnedFd,
+    /// Some small kernels are built without.
+    mqueue: Option<OwnedFd>,
     /// One per mount of the spec; nothing for files, which come out of `files`.
     mounts: Vec<Option<OwnedFd>>,
 }
@@ -61,9 +62,6 @@ pub(crate) fn prepare(spec: &Spec, in_user_namespace: bool) -> Result<Prepared, 
     // Docker has the devices cgroup for that; here no mount a step can write to lets them be opened.
     let inert = if insecure { MountAttrFlags::empty() } else { NO_DEVICES };
     let (dev, host_devices) = devices::prepare(insecure)?;
-    let new = |kind: &str, target: &str, options: &[(&str, &str)], attributes| {
-        fresh(kind, options, attributes).map_err(|error| error.fault(Step::Mount, target))
-    };
     let quiet = NO_SUID | NO_DEVICES | NO_EXEC;
     let protected = if insecure { quiet } else { quiet | READ_ONLY };
     let mounts = spec
@@ -93,7 +91,7 @@ pub(crate) fn prepare(spec: &Spec, in_user_namespace: bool) -> Result<Prepared, 
     Ok(Prepared {
         mounts,
         root: overlay(&layers, inert, in_user_namespace).map_err(|error| error.fault(Step::Root, ""))?,
-        proc: new("proc", "/proc", &[], quiet)?,
+        proc: fresh("proc", &[], quiet).map_err(|error| error.fault(Step::Mount, "/proc"))?,
         sys: sysfs(protected)?,
         // Kernels without the unified hierarchy leave the directory empty: nothing here uses cgroups.
         cgroup: fresh("cgroup2", &[], protected).ok(),
@@ -104,7 +102,10 @@ pub(crate) fn prepare(spec: &Spec, in_user_namespace: bool) -> Result<Prepared, 
         pts: devices::pseudo_terminals()?,
         shm: tmpfs(spec.shm_size, 0o1777, false, quiet)
             .map_err(|error| error.fault(Step::Mount, "/dev/shm"))?,
-        mqueue: new("mqueue", "/dev/mqueue", &[], quiet)?,
+        mqueue: match fresh("mqueue", &[], quiet) {
+            Err(error) if error.source.raw_os_error() == Some(libc::ENODEV) => None,
+            made => Some(made.map_err(|error| error.fault(Step::Mount, "/dev/mqueue"))?),
+        },
     })
 }
 
@@ -132,7 +133,8 @@ pub(crate) fn enter(prepared: Prepared, spec: &Spec) -> Result<(OwnedFd, OwnedFd
     // Below /dev proper, which hides it: bound from there file by file.
     place_built_in(&files, &root, "/dev")?;
     place_built_in(&dev, &root, "/dev")?;
-    for (mount, name) in [(&pts, "pts"), (&shm, "shm"), (&mqueue, "mqueue")] {
+    for (mount, name) in [(Some(pts), "pts"), (Some(shm), "shm"), (mqueue, "mqueue")] {
+        let Some(mount) = mount else { continue };
         attach_entry(mount, &dev, name).at(Step::Mount, Path::new("/dev").join(name))?;
     }
     devices::activate(&dev, &host_devices, insecure)?;

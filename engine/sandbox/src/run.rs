@@ -113,7 +113,8 @@ impl Sandbox {
         }
         let (control, theirs) = pair().map_err(SandboxError::Socket)?;
         let description = describe(spec).map_err(SandboxError::Socket)?;
-        let request = [helper::RUN, helper::network_byte(spec.network)];
+        let foreground = spec.stdio == Stdio::Inherit && in_foreground();
+        let request = [helper::RUN, helper::network_byte(spec.network), foreground.into()];
         let mut pipes = Vec::new();
         match spec.stdio {
             Stdio::Capture => {
@@ -132,7 +133,7 @@ impl Sandbox {
         }
         drop((theirs, description));
         let exit = Waiting { control, pipes, cancel, stop: Stop::NotAsked }.finish(output);
-        if spec.stdio == Stdio::Inherit {
+        if foreground {
             take_back_terminal();
         }
         exit.map_err(|error| match error {
@@ -225,14 +226,16 @@ fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// After a step was in the foreground of kiln's terminal.
+/// Whether input is the terminal that controls kiln, and kiln has its keyboard.
+fn in_foreground() -> bool {
+    rustix::termios::tcgetpgrp(io::stdin()) == Ok(rustix::process::getpgrp())
+}
+
+/// After a step was in the foreground instead of kiln.
 fn take_back_terminal() {
-    let stdin = io::stdin();
     let group = rustix::process::getpgrp();
-    if rustix::termios::isatty(&stdin) {
-        // If it is not kiln's own terminal there is nothing to take back.
-        let _ = sys::without_background_stop(|| rustix::termios::tcsetpgrp(&stdin, group));
-    }
+    // A terminal that has hung up meanwhile is nobody's.
+    let _ = sys::without_background_stop(|| rustix::termios::tcsetpgrp(io::stdin(), group));
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

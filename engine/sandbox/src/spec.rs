@@ -217,7 +217,7 @@ pub enum Stdio {
     /// Empty input; both outputs go to the caller. The step is a session of its own without a terminal.
     Capture,
     /// Kiln's own three descriptors. If input is the terminal kiln is in the foreground of, the step is put in the
-    /// foreground instead, so that keyboard signals go to it.
+    /// foreground instead, so that keyboard signals go to it. That a signal ended it shows as exit code 128 + signal.
     Inherit,
 }
 

@@ -10,6 +10,7 @@ mod mounts;
 mod process;
 mod rootless;
 mod space;
+mod terminal;
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -23,12 +24,14 @@ fn main() -> ExitCode {
     // Roles this executable plays for its own tests.
     match arguments.first().map(String::as_str) {
         Some(lifetime::ROLE) => return lifetime::run_a_long_step(&arguments[1]),
+        Some(terminal::ROLE) => return terminal::run_in_a_terminal(&arguments[1]),
+        Some(terminal::PIPE_ROLE) => return terminal::run_with_own_descriptors(),
         Some("measure") => return space::measure(),
         _ => {}
     }
     // Options of cargo's own harness mean nothing here.
     arguments.retain(|argument| !argument.starts_with("--"));
-    let suites = [process::TESTS, confinement::TESTS, mounts::TESTS, lifetime::TESTS];
+    let suites = [process::TESTS, confinement::TESTS, mounts::TESTS, lifetime::TESTS, terminal::TESTS];
     let mut tests: Vec<Test> = suites.concat();
     if space::busybox().is_none() {
         println!("{} tests cannot run here: no statically linked busybox is installed", tests.len());
