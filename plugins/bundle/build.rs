@@ -45,13 +45,16 @@ fn embed() -> Result<(), Refusal> {
         let wasm =
             fs::read(&file).map_err(|error| format!("could not read `{}`: {error}", file.display()))?;
         put(&out.join(format!("{name}.wasm")), &wasm)?;
-        put(&out.join(format!("{name}.cwasm")), &ahead_of_time(name, &wasm)?)?;
+        let code = ahead_of_time(name, &wasm)?;
+        put(&out.join(format!("{name}.cwasm")), &code)?;
         table += &format!(
             "    Builtin {{\n        name: {name:?},\n        \
              wasm: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.wasm\")),\n        \
              digest: {:?},\n        \
-             aot: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.cwasm\")),\n    }},\n",
-            Digest::of(&wasm).as_bytes()
+             aot: {{\n            static AOT: OnPages<[u8; {}]> = OnPages(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.cwasm\")));\n            \
+             &AOT.0\n        }},\n    }},\n",
+            Digest::of(&wasm).as_bytes(),
+            code.len(),
         );
     }
     put(&out.join("builtins.rs"), (table + "];\n").as_bytes())

@@ -6,6 +6,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::OnceLock;
 
+use crate::aot;
 use wasmtime::{Config, Engine, WasmFeatures};
 
 /// Native stack for guest code in one call. Guests keep their own stack in linear memory besides, which usually ends
@@ -40,6 +41,7 @@ fn config(target: Option<&str>) -> wasmtime::Result<Config> {
     // Debuggers and instruction offsets have no use for it, and it is written and registered at each load.
     config.native_unwind_info(false);
     config.generate_address_map(false);
+    aot::configure(&mut config);
     Ok(config)
 }
 

@@ -31,7 +31,8 @@ pub struct Builtin {
     pub wasm: &'static [u8],
     /// SHA-256 of `wasm`.
     pub digest: [u8; 32],
-    /// What [`crate::compile`] made of `wasm`, or nothing. It is run as it is: put nothing else here.
+    /// What [`crate::compile`] made of `wasm`, or nothing. It is run as it is: put nothing else here. Loads fastest when
+    /// it begins on a page.
     pub aot: &'static [u8],
 }
 

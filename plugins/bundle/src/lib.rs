@@ -5,4 +5,8 @@
 
 use kiln_plugin::Builtin;
 
+/// So placed, machine code can be run where it lies. 64 KiB is the largest page of any processor that kiln runs on.
+#[repr(C, align(65536))]
+struct OnPages<T>(T);
+
 include!(concat!(env!("OUT_DIR"), "/builtins.rs"));
