@@ -62,6 +62,14 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Fills the empty directory `to`, one of the store's that is no layer (a new cache mount), with a whole tree in
+    /// which every place is absolute.
+    pub fn write_into(&self, to: &Path, tree: &Tree, outside: OpenOutside<'_>) -> Result<(), LayOutError> {
+        write_tree(self, to, &tree.layer_id(), tree, outside)
+    }
+}
+
 /// Fills the empty directory at `to`.
 pub(crate) fn write_tree(
     store: &Store,

@@ -12,6 +12,8 @@ use kiln_core::{BlobDigest, CacheKey, Cancel, Digest, FileDigest, Kind, LayerId}
 use kiln_store::{Existing, OwnerMapping, PruneOptions, Store};
 use sha2::Digest as _;
 
+type Test = fn(&Path);
+
 const ROLE: &str = "KILN_STORE_TEST_ROLE";
 
 fn main() {
@@ -20,7 +22,7 @@ fn main() {
         return child(&role, Path::new(&root));
     }
     let only = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
-    let tests: [(&str, fn(&Path)); 4] = [
+    let tests: [(&str, Test); 4] = [
         ("what_a_killed_process_leaves_is_whole_or_nothing", killed),
         ("one_process_at_a_time_works_on_a_key", claimed),
         ("of_two_that_publish_one_layer_both_get_the_same", published_twice),
