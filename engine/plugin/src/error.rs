@@ -43,9 +43,9 @@ pub struct PluginError {
 pub enum Failure {
     #[error("it ran out of memory (limit {} MiB)", .limit_bytes >> 20)]
     Memory { limit_bytes: usize },
-    #[error("it ran on without an end in sight (limit {} million units of work)", .limit / 1_000_000)]
+    #[error("it did not end in time (limit {} million units of work)", .limit / 1_000_000)]
     Fuel { limit: u64 },
-    #[error("it did not finish in time (limit {} s)", .limit.as_secs())]
+    #[error("it did not end in time (limit {} s)", .limit.as_secs())]
     Time { limit: Duration },
     #[error("it ran out of stack, probably in a recursion without an end")]
     Stack,

@@ -207,9 +207,9 @@ impl Host {
 
     fn candidate(&self, engine: &Engine, name: Option<&str>, file: &Path) -> Result<Candidate, LoadError> {
         let wasm = fs::read(file).map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        // Until it has said what it is called, a plugin is called as its file is.
         let mut id = PluginId {
-            name: name.unwrap_or(&stem).to_owned(),
+            name: name.map_or_else(|| file.display().to_string(), str::to_owned),
             version: String::new(),
             digest: Digest::of(&wasm),
         };
