@@ -1,5 +1,6 @@
 //! Turns layer tars into entries and entries into layer tars, in the form of image-spec 1.1, layer.md.
 
+mod blocks;
 mod content;
 mod extended;
 pub(crate) mod header;

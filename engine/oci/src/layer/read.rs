@@ -1,12 +1,13 @@
 //! Reads a tar stream of any origin as entries; see [`read_layer`].
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 
 use kiln_core::digest::{DiffId, Digest};
 use kiln_core::seams::EntrySink;
 use kiln_core::tree::{Content, Entry, File, Kind, Place, Time, TreePath};
 use sha2::Digest as _;
 
+use super::blocks::{Blocks, padding};
 use super::content::{Failed, FileContent};
 use super::extended::Extended;
 use super::header::{self, BLOCK};
@@ -77,28 +78,8 @@ enum Meaning {
     Archive,
 }
 
-/// Hashes what goes through it, if anybody wants the digest.
-struct Hashing<R> {
-    stream: R,
-    hasher: Option<sha2::Sha256>,
-}
-
-impl<R: Read> Read for Hashing<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.stream.read(buffer)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..count]);
-        }
-        Ok(count)
-    }
-}
-
 struct Reader<'a, R: Read> {
-    stream: BufReader<Hashing<R>>,
-    /// Bytes taken from the stream.
-    position: u64,
-    /// The entry being read, for messages.
-    current: Option<String>,
+    blocks: Blocks<'a, R>,
     limits: &'a Limits,
     sink: &'a mut dyn EntrySink,
     meaning: Meaning,
@@ -117,9 +98,7 @@ impl<'a, R: Read> Reader<'a, R> {
         meaning: Meaning,
     ) -> Self {
         Self {
-            stream: BufReader::with_capacity(128 * 1024, Hashing { stream, hasher }),
-            position: 0,
-            current: None,
+            blocks: Blocks::new(stream, hasher, limits),
             limits,
             sink,
             meaning,
@@ -132,35 +111,35 @@ impl<'a, R: Read> Reader<'a, R> {
 
     fn run(mut self) -> Result<(ArchiveStats, Option<sha2::Sha256>), ReadLayerError> {
         let mut extended = self.fresh_extended()?;
-        while let Some(block) = self.next_header()? {
+        while let Some(block) = self.blocks.next_header()? {
             match block[header::TYPE] {
                 b'x' => {
-                    let data = self.header_data(&block)?;
+                    let data = self.blocks.header_data(&block)?;
                     self.add_records(&mut extended, &data)?;
                 }
                 b'g' => {
-                    self.global = self.header_data(&block)?;
+                    self.global = self.blocks.header_data(&block)?;
                     extended = self.fresh_extended()?;
                 }
-                b'L' => extended.path = Some(header::text(&self.header_data(&block)?).to_vec()),
-                b'K' => extended.link = Some(header::text(&self.header_data(&block)?).to_vec()),
+                b'L' => extended.path = Some(header::text(&self.blocks.header_data(&block)?).to_vec()),
+                b'K' => extended.link = Some(header::text(&self.blocks.header_data(&block)?).to_vec()),
                 // The name of the volume.
                 b'V' => {
-                    let size = self.field(&block, header::SIZE, "its size is no number")?;
-                    self.skip_data(size)?;
+                    let size = self.blocks.field(&block, header::SIZE, "its size is no number")?;
+                    self.blocks.skip_data(size)?;
                 }
                 _ => {
                     self.entry(&block, std::mem::take(&mut extended))?;
                     extended = self.fresh_extended()?;
-                    self.current = None;
+                    self.blocks.name_entry(None);
                 }
             }
         }
         for (path, entry) in std::mem::replace(&mut self.seen, Seen::new()).finish() {
             self.tell(path, entry)?;
         }
-        self.drain()?;
-        Ok((self.stats, self.stream.into_inner().hasher))
+        self.blocks.drain()?;
+        Ok((self.stats, self.blocks.into_hasher()))
     }
 
     /// What the global header says of every entry.
@@ -175,119 +154,9 @@ impl<'a, R: Read> Reader<'a, R> {
     }
 
     fn add_records(&self, extended: &mut Extended, data: &[u8]) -> Result<(), ReadLayerError> {
-        let broken = |why| ReadLayerError::Broken { path: self.current_name(), why };
+        let broken = |why| ReadLayerError::Broken { path: self.blocks.current_name(), why };
         for (key, value) in pax::records(data).map_err(broken)? {
             extended.add(key, value).map_err(broken)?;
-        }
-        Ok(())
-    }
-
-    fn current_name(&self) -> String {
-        self.current.clone().unwrap_or_else(|| "?".to_owned())
-    }
-
-    fn broken(&self, why: &'static str) -> ReadLayerError {
-        ReadLayerError::Broken { path: self.current_name(), why }
-    }
-
-    fn limit(&self, what: &'static str, limit: u64) -> ReadLayerError {
-        ReadLayerError::Limit { path: self.current_name(), what, limit }
-    }
-
-    /// The next block that is a header; `None` at the end of the archive: two blocks of zeros, or no more bytes.
-    fn next_header(&mut self) -> Result<Option<[u8; BLOCK]>, ReadLayerError> {
-        let at = self.position;
-        let Some(block) = self.block_or_end()? else {
-            return Ok(None);
-        };
-        if block.iter().all(|b| *b == 0) {
-            return match self.block_or_end()? {
-                Some(second) if second.iter().any(|b| *b != 0) => {
-                    Err(ReadLayerError::Header { at: at + BLOCK as u64, why: "one block of zeros is no end" })
-                }
-                _ => Ok(None),
-            };
-        }
-        if !header::has_valid_checksum(&block) {
-            return Err(ReadLayerError::Header { at, why: "its checksum is wrong" });
-        }
-        self.current = Some(String::from_utf8_lossy(&header::path(&block)).into_owned());
-        Ok(Some(block))
-    }
-
-    fn block_or_end(&mut self) -> Result<Option<[u8; BLOCK]>, ReadLayerError> {
-        let mut block = [0; BLOCK];
-        let mut filled = 0;
-        while filled < BLOCK {
-            match self.stream.read(&mut block[filled..]) {
-                Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err(self.truncated()),
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(ReadLayerError::Read { source }),
-            }
-        }
-        self.position += BLOCK as u64;
-        Ok(Some(block))
-    }
-
-    fn block(&mut self) -> Result<[u8; BLOCK], ReadLayerError> {
-        self.block_or_end()?.ok_or_else(|| self.truncated())
-    }
-
-    fn truncated(&self) -> ReadLayerError {
-        ReadLayerError::Truncated { entry: self.current.clone() }
-    }
-
-    fn field(
-        &self,
-        block: &[u8; BLOCK],
-        range: std::ops::Range<usize>,
-        why: &'static str,
-    ) -> Result<u64, ReadLayerError> {
-        header::number(&block[range])
-            .and_then(|number| u64::try_from(number).ok())
-            .ok_or_else(|| self.broken(why))
-    }
-
-    /// The data of a header that only carries metadata for the next one.
-    fn header_data(&mut self, block: &[u8; BLOCK]) -> Result<Vec<u8>, ReadLayerError> {
-        let size = self.field(block, header::SIZE, "its size is no number")?;
-        if size > self.limits.header_bytes {
-            return Err(self.limit("an extended header", self.limits.header_bytes));
-        }
-        let mut data = Vec::new();
-        let read = self.stream.by_ref().take(size).read_to_end(&mut data);
-        read.map_err(|source| ReadLayerError::Read { source })?;
-        if data.len() as u64 != size {
-            return Err(self.truncated());
-        }
-        self.position += size;
-        self.skip(padding(size))?;
-        Ok(data)
-    }
-
-    fn skip_data(&mut self, size: u64) -> Result<(), ReadLayerError> {
-        self.skip(size)?;
-        self.skip(padding(size))
-    }
-
-    fn skip(&mut self, count: u64) -> Result<(), ReadLayerError> {
-        let skipped = io::copy(&mut self.stream.by_ref().take(count), &mut io::sink());
-        if skipped.map_err(|source| ReadLayerError::Read { source })? != count {
-            return Err(self.truncated());
-        }
-        self.position += count;
-        Ok(())
-    }
-
-    /// Reads what follows the archive: it is part of the diff ID.
-    fn drain(&mut self) -> Result<(), ReadLayerError> {
-        let left = self.limits.content_bytes.saturating_sub(self.position);
-        let drained = io::copy(&mut self.stream.by_ref().take(left + 1), &mut io::sink())
-            .map_err(|source| ReadLayerError::Read { source })?;
-        if drained > left {
-            return Err(self.limit("the stream", self.limits.content_bytes));
         }
         Ok(())
     }
@@ -299,9 +168,9 @@ impl<'a, R: Read> Reader<'a, R> {
             .clone()
             .or_else(|| extended.path.clone())
             .unwrap_or_else(|| header::path(block));
-        self.current = Some(String::from_utf8_lossy(&name).into_owned());
+        self.blocks.name_entry(Some(String::from_utf8_lossy(&name).into_owned()));
         self.count_names(&name)?;
-        let header_size = self.field(block, header::SIZE, "its size is no number")?;
+        let header_size = self.blocks.field(block, header::SIZE, "its size is no number")?;
         let mut stored = extended.size.unwrap_or(header_size);
 
         // A name that ends in a slash was how V7 wrote a directory.
@@ -313,41 +182,45 @@ impl<'a, R: Read> Reader<'a, R> {
         let mut pieces = None;
         match kind {
             b'0' if extended.sparse.map_is_in_data() => {
-                let before = self.position;
-                let map = sparse::map_from_data(|| self.block())?;
-                let map = map.map_err(|why| self.broken(why))?;
+                let before = self.blocks.position();
+                let map = sparse::map_from_data(|| self.blocks.block())?;
+                let map = map.map_err(|why| self.blocks.broken(why))?;
                 stored = stored
-                    .checked_sub(self.position - before)
-                    .ok_or_else(|| self.broken("the map of its pieces is larger than its data"))?;
+                    .checked_sub(self.blocks.position() - before)
+                    .ok_or_else(|| self.blocks.broken("the map of its pieces is larger than its data"))?;
                 pieces = Some(map);
             }
             b'0' => {
                 let map = extended.sparse.pieces().transpose();
-                pieces = map.map_err(|why| self.broken(why))?;
+                pieces = map.map_err(|why| self.blocks.broken(why))?;
             }
             b'S' => pieces = Some(self.old_sparse_map(block)?),
             // These have no data, whatever the size field says; the other readers of the field agree.
             b'1'..=b'6' => stored = 0,
             other => {
-                return Err(ReadLayerError::Type { path: self.current_name(), kind: char::from(other) });
+                return Err(ReadLayerError::Type {
+                    path: self.blocks.current_name(),
+                    kind: char::from(other),
+                });
             }
         }
         let size = match (&pieces, kind) {
             (None, _) => stored,
-            (Some(_), b'S') => self.field(block, header::SPARSE_SIZE, "its real size is no number")?,
-            (Some(_), _) => {
-                extended.sparse.size.ok_or_else(|| self.broken("it is sparse and does not say its size"))?
-            }
+            (Some(_), b'S') => self.blocks.field(block, header::SPARSE_SIZE, "its real size is no number")?,
+            (Some(_), _) => extended
+                .sparse
+                .size
+                .ok_or_else(|| self.blocks.broken("it is sparse and does not say its size"))?,
         };
         if let Some(pieces) = &pieces {
-            sparse::check(pieces, size, stored).map_err(|why| self.broken(why))?;
+            sparse::check(pieces, size, stored).map_err(|why| self.blocks.broken(why))?;
         }
 
         if let Some((path, entry)) = self.interpret(block, extended, kind, &name, size)? {
             let pieces = pieces.unwrap_or_else(|| vec![Piece { offset: 0, length: stored }]);
             self.tell_file(path, entry, &pieces, size, stored)
         } else {
-            self.skip_data(stored)
+            self.blocks.skip_data(stored)
         }
     }
 
@@ -355,30 +228,30 @@ impl<'a, R: Read> Reader<'a, R> {
         self.stats.entries += 1;
         self.name_bytes += name.len() as u64;
         if self.stats.entries > self.limits.entries {
-            return Err(self.limit("the number of entries", self.limits.entries));
+            return Err(self.blocks.limit("the number of entries", self.limits.entries));
         }
         if self.name_bytes > self.limits.name_bytes {
-            return Err(self.limit("the length of all names", self.limits.name_bytes));
+            return Err(self.blocks.limit("the length of all names", self.limits.name_bytes));
         }
         if name.len() > self.limits.path_bytes {
-            return Err(self.limit("the length of a name", self.limits.path_bytes as u64));
+            return Err(self.blocks.limit("the length of a name", self.limits.path_bytes as u64));
         }
         if name.contains(&0) {
-            return Err(self.broken("its name has a zero byte in it"));
+            return Err(self.blocks.broken("its name has a zero byte in it"));
         }
         if name.is_empty() {
-            return Err(self.broken("its name is empty"));
+            return Err(self.blocks.broken("its name is empty"));
         }
         Ok(())
     }
 
     fn old_sparse_map(&mut self, block: &[u8; BLOCK]) -> Result<Vec<Piece>, ReadLayerError> {
         let mut pieces = Vec::new();
-        sparse::old_pieces(&block[header::SPARSE], &mut pieces).map_err(|why| self.broken(why))?;
+        sparse::old_pieces(&block[header::SPARSE], &mut pieces).map_err(|why| self.blocks.broken(why))?;
         let mut more = block[header::SPARSE_MORE] != 0;
         while more {
-            let block = self.block()?;
-            sparse::old_pieces(&block[..504], &mut pieces).map_err(|why| self.broken(why))?;
+            let block = self.blocks.block()?;
+            sparse::old_pieces(&block[..504], &mut pieces).map_err(|why| self.blocks.broken(why))?;
             more = block[504] != 0;
         }
         Ok(pieces)
@@ -407,29 +280,29 @@ impl<'a, R: Read> Reader<'a, R> {
         let device = |given: Option<u64>, range| {
             let number = match given {
                 Some(number) => number,
-                None => self.field(block, range, "its device number is no number")?,
+                None => self.blocks.field(block, range, "its device number is no number")?,
             };
-            u32::try_from(number).map_err(|_| self.broken("its device number is too large"))
+            u32::try_from(number).map_err(|_| self.blocks.broken("its device number is too large"))
         };
         let owner = |given: Option<u64>, range| {
             let number = match given {
                 Some(number) => number,
-                None => self.field(block, range, "its owner is no number")?,
+                None => self.blocks.field(block, range, "its owner is no number")?,
             };
             // The last one is how system calls say "nobody in particular".
             u32::try_from(number)
                 .ok()
                 .filter(|id| *id != u32::MAX)
-                .ok_or_else(|| self.broken("its owner is no valid number"))
+                .ok_or_else(|| self.blocks.broken("its owner is no valid number"))
         };
-        let mode = self.field(block, header::MODE, "its mode is no number")?;
+        let mode = self.blocks.field(block, header::MODE, "its mode is no number")?;
         let uid = owner(extended.uid, header::UID)?;
         let gid = owner(extended.gid, header::GID)?;
         let mtime = match extended.mtime {
             Some(time) => time,
             None => Time {
                 seconds: header::number(&block[header::MTIME])
-                    .ok_or_else(|| self.broken("its modification time is no number"))?,
+                    .ok_or_else(|| self.blocks.broken("its modification time is no number"))?,
                 nanoseconds: 0,
             },
         };
@@ -449,7 +322,9 @@ impl<'a, R: Read> Reader<'a, R> {
             b'2' => {
                 let target = link();
                 if target.is_empty() || target.len() > self.limits.path_bytes || target.contains(&0) {
-                    return Err(self.broken("its target is empty, too long, or has a zero byte in it"));
+                    return Err(self
+                        .blocks
+                        .broken("its target is empty, too long, or has a zero byte in it"));
                 }
                 Kind::Symlink(target.into())
             }
@@ -499,7 +374,7 @@ impl<'a, R: Read> Reader<'a, R> {
             Ok(linked) => Ok(Some(linked)),
             Err(Misplaced::LeavesRoot) => Err(self.misplaced(Misplaced::LeavesRoot)),
             Err(_) => Err(ReadLayerError::LinkTarget {
-                path: self.current_name(),
+                path: self.blocks.current_name(),
                 target: String::from_utf8_lossy(target).into_owned(),
             }),
         }
@@ -525,7 +400,7 @@ impl<'a, R: Read> Reader<'a, R> {
         } else {
             let hidden = &name[WHITEOUT.len()..];
             match hidden {
-                b"" | b"." => return Err(self.broken("it is a whiteout of nothing")),
+                b"" | b"." => return Err(self.blocks.broken("it is a whiteout of nothing")),
                 b".." => return Err(self.misplaced(Misplaced::LeavesRoot)),
                 _ => {}
             }
@@ -540,13 +415,13 @@ impl<'a, R: Read> Reader<'a, R> {
     }
 
     fn misplaced(&self, why: Misplaced) -> ReadLayerError {
-        let path = self.current_name();
+        let path = self.blocks.current_name();
         match why {
             Misplaced::LeavesRoot => ReadLayerError::LeavesRoot { path },
             Misplaced::UnderFile(parent) => ReadLayerError::UnderFile { path, parent: parent.display() },
-            Misplaced::TooManyLinks => self.broken("it lies under a loop of symbolic links"),
+            Misplaced::TooManyLinks => self.blocks.broken("it lies under a loop of symbolic links"),
             Misplaced::Replaces => ReadLayerError::Replaces { path },
-            Misplaced::LinkTarget => self.broken("its link leads nowhere"),
+            Misplaced::LinkTarget => self.blocks.broken("its link leads nowhere"),
         }
     }
 
@@ -567,25 +442,20 @@ impl<'a, R: Read> Reader<'a, R> {
     ) -> Result<(), ReadLayerError> {
         self.stats.bytes = self.stats.bytes.saturating_add(size);
         if self.stats.bytes > self.limits.content_bytes {
-            return Err(self.limit("the content of all files", self.limits.content_bytes));
+            return Err(self.blocks.limit("the content of all files", self.limits.content_bytes));
         }
         let name = path.display();
-        let mut content = FileContent::new(&mut self.stream, pieces, size);
+        let mut content = FileContent::new(&mut self.blocks, pieces, size);
         let told = self.sink.entry(path, entry, &mut content);
         let (taken, failed) = content.finish();
-        self.position += taken;
         match (failed, told) {
-            (Some(Failed::Truncated), _) => return Err(self.truncated()),
+            (Some(Failed::Truncated), _) => return Err(self.blocks.truncated()),
             (Some(Failed::Read(source)), _) => return Err(ReadLayerError::Read { source }),
             (None, Err(source)) => return Err(ReadLayerError::Sink { path: name, source }),
             (None, Ok(())) => {}
         }
         // Whatever the sink did not want.
-        self.skip(stored - taken)?;
-        self.skip(padding(stored))
+        self.blocks.skip(stored - taken)?;
+        self.blocks.skip(padding(stored))
     }
-}
-
-fn padding(size: u64) -> u64 {
-    size.next_multiple_of(BLOCK as u64) - size
 }
