@@ -18,6 +18,7 @@ use crate::expand::{self, Mode};
 use crate::findings::{Findings, check};
 use crate::host::Host;
 use crate::ignore::IgnoreFile;
+use crate::lists::{ADDS_ONLY, Lists};
 use crate::onbuild;
 use crate::parse::{Keywords, Line, OWN, Place, parse};
 use crate::scope::{Argument, BuildArgs, Globals, SCANS, StageScope, declared, description};
@@ -74,8 +75,10 @@ pub struct Evaluation<'e, 'f> {
     pub findings: &'e mut Findings,
     pub fill: &'e mut Fill<'f>,
     pub state: StageState,
-    /// As instructions see it. Its `config` is the one of this moment; `state.config` is empty meanwhile.
+    /// As instructions see it. Its `config` is the one of this moment, without `lists`; `state.config` is empty
+    /// meanwhile.
     stage: Stage,
+    lists: Lists,
     pub group: String,
     pub no_cache: bool,
     /// Ops made so far and the instruction they are for, in order: they get their titles at the end.
@@ -102,6 +105,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
         mut state: StageState,
         identity: (String, usize),
     ) -> Self {
+        let lists = Lists::of(&mut state.config);
         let stage = Stage {
             name: identity.0,
             index: identity.1 as u32,
@@ -120,6 +124,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             fill,
             state,
             stage,
+            lists,
             group: String::new(),
             no_cache: false,
             steps: Vec::new(),
@@ -130,7 +135,8 @@ impl<'e, 'f> Evaluation<'e, 'f> {
     }
 
     pub fn finish(self) -> (StageState, Vec<Step>) {
-        let config = self.stage.config;
+        let mut config = self.stage.config;
+        self.lists.give(&mut config);
         (StageState { config, ..self.state }, self.steps)
     }
 
@@ -246,7 +252,11 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             return self.findings.extend(cut.problems);
         }
         self.before(&cut.statement, local);
-        let wants_environment = descriptor.traits.iter().any(|word| word == "environment");
+        let has = |name: &str| descriptor.traits.iter().any(|word| word == name);
+        let (wants_environment, adds_only) = (has("environment"), has(ADDS_ONLY));
+        if !adds_only {
+            self.lists.lend(&mut self.stage.config);
+        }
         if wants_environment {
             self.stage.environment = self.state.scope.environment.lend();
             self.stage.args = std::mem::take(&mut self.state.scope.args);
@@ -270,8 +280,11 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             self.state.scope.environment.take_back(std::mem::take(&mut self.stage.environment));
             self.state.scope.args = std::mem::take(&mut self.stage.args);
         }
+        if !adds_only {
+            self.lists.take_back(&mut self.stage.config);
+        }
         match answer {
-            Ok(outcome) => self.outcome(&invocation.statement, outcome, local),
+            Ok(outcome) => self.outcome(&invocation.statement, outcome, adds_only, local),
             Err(InstructionError::Invalid(problems)) => {
                 for problem in problems {
                     self.findings.add(problem, local);
@@ -309,7 +322,13 @@ impl<'e, 'f> Evaluation<'e, 'f> {
         }
     }
 
-    fn outcome(&mut self, statement: &Statement, outcome: Outcome, local: Option<&CheckOptions>) {
+    fn outcome(
+        &mut self,
+        statement: &Statement,
+        outcome: Outcome,
+        adds_only: bool,
+        local: Option<&CheckOptions>,
+    ) {
         for diagnostic in outcome.diagnostics {
             self.findings.add(diagnostic, local);
         }
@@ -325,28 +344,21 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             let comment = if entry.comment.is_empty() { HISTORY_COMMENT.to_owned() } else { entry.comment };
             self.state.history.push(HistoryEntry { created_by: entry.created_by, comment, layer });
         }
-        if let Some(config) = outcome.config {
-            self.config(config);
+        if let Some(mut config) = outcome.config {
+            let variables = match adds_only {
+                true => self.lists.add(&mut config),
+                false => self.lists.replace(&mut config),
+            };
+            for pair in variables {
+                self.state.scope.environment.set(&pair.key, &pair.value);
+            }
+            self.stage.config = config;
         }
         for pair in outcome.set_env {
             self.state.scope.environment.set(&pair.key, &pair.value);
         }
         for text in outcome.expansion {
             self.expansion(&text, statement);
-        }
-    }
-
-    /// Takes over a configuration; variables that are new or different in it are set in the stage as well.
-    fn config(&mut self, config: ImageConfig) {
-        let old = std::mem::replace(&mut self.stage.config, config);
-        let new = &self.stage.config.env;
-        // An instruction changes few variables, mostly at the end: skip what is the same in the same place.
-        let same = new.iter().zip(&old.env).take_while(|(new, old)| new == old).count();
-        for pair in &new[same..] {
-            let before = old.env[same..].iter().find(|before| before.key == pair.key);
-            if before.is_none_or(|before| before.value != pair.value) {
-                self.state.scope.environment.set(&pair.key, &pair.value);
-            }
         }
     }
 

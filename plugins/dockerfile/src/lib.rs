@@ -22,6 +22,7 @@ pub mod host;
 pub mod ignore;
 pub mod json;
 pub mod lines;
+pub mod lists;
 pub mod load;
 pub mod onbuild;
 pub mod outline;

@@ -27,7 +27,7 @@ pub(crate) static ADD: Keyword = Keyword {
         Flag::boolean("link"),
         Flag::boolean("unpack"),
     ],
-    traits: &[],
+    traits: &["adds-only"],
     validate: transfer::validate,
     apply,
 };

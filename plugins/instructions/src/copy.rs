@@ -24,7 +24,7 @@ pub(crate) static COPY: Keyword = Keyword {
         Flag::boolean("link"),
         Flag::boolean("parents"),
     ],
-    traits: &[],
+    traits: &["adds-only"],
     validate: transfer::validate,
     apply,
 };

@@ -18,7 +18,7 @@ pub(crate) static EXPOSE: Keyword = Keyword {
     form: WORDS,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &[],
+    traits: &["adds-only"],
     validate,
     apply,
 };

@@ -14,7 +14,7 @@ pub(crate) static LABEL: Keyword = Keyword {
     form: PAIRS,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &[],
+    traits: &["adds-only"],
     validate: pairs::validate,
     apply,
 };

@@ -14,7 +14,7 @@ pub(crate) static MAINTAINER: Keyword = Keyword {
     form: RAW,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["no-on-build"],
+    traits: &["adds-only", "no-on-build"],
     validate,
     apply,
 };

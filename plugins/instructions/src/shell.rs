@@ -15,7 +15,7 @@ pub(crate) static SHELL: Keyword = Keyword {
     form: COMMAND,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &[],
+    traits: &["adds-only"],
     validate: |statement, findings| {
         judge(statement, findings);
     },

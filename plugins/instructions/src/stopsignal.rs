@@ -16,7 +16,7 @@ pub(crate) static STOPSIGNAL: Keyword = Keyword {
     form: TEXT,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &[],
+    traits: &["adds-only"],
     validate: |statement, findings| {
         only(statement, "the signal", findings);
         comment_in_text(statement, "the signal's name", findings);

@@ -15,7 +15,7 @@ pub(crate) static USER: Keyword = Keyword {
     form: TEXT,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &[],
+    traits: &["adds-only"],
     validate: |statement, findings| {
         only(statement, "the user", findings);
         comment_in_text(statement, "the user's name", findings);

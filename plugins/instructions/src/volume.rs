@@ -16,7 +16,7 @@ pub(crate) static VOLUME: Keyword = Keyword {
     form: PATHS,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &[],
+    traits: &["adds-only"],
     validate,
     apply,
 };

@@ -18,7 +18,7 @@ pub(crate) static WORKDIR: Keyword = Keyword {
     form: TEXT,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &[],
+    traits: &["adds-only"],
     validate: |statement, findings| {
         only(statement, "a path", findings);
         comment_in_text(statement, "the path", findings);
