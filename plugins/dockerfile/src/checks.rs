@@ -45,7 +45,13 @@ pub fn undefined_in_from(name: &str, globals: &Globals, at: &Span) -> Diagnostic
         .help(help_near(name, globals.names(), &format!("add `ARG {name}=…` before the first FROM")))
 }
 
-pub fn undefined_variable(name: &str, scope: &StageScope, globals: &Globals, at: &Span) -> Diagnostic {
+pub fn undefined_variable(
+    name: &str,
+    scope: &StageScope,
+    globals: &Globals,
+    at: &Span,
+    suggest: bool,
+) -> Diagnostic {
     let otherwise = if expand::Variables::is_declared(globals, name) {
         format!(
             "add `ARG {name}` to this stage: arguments declared before the first FROM are seen in FROM only"
@@ -53,9 +59,10 @@ pub fn undefined_variable(name: &str, scope: &StageScope, globals: &Globals, at:
     } else {
         format!("declare it with `ARG {name}` or set it with `ENV {name}=…` before this line")
     };
+    let known = scope.names().take(if suggest { usize::MAX } else { 0 });
     check("UndefinedVar", format!("`${name}` is not defined here, so it expands to nothing"))
         .at(at)
-        .help(help_near(name, scope.names(), &otherwise))
+        .help(help_near(name, known, &otherwise))
 }
 
 /// Judges the text of the file as a whole.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use kiln_sdk::wit::diagnostics::{Diagnostic, Span};
+use kiln_sdk::wit::diagnostics::{Diagnostic, Position, Span};
 use kiln_sdk::wit::graph::{FileAction, Graph, HistoryEntry, Hole, OpKind, Output};
 use kiln_sdk::wit::instruction_types::{
     Descriptor, InstructionError, Invocation, Outcome, SourceText, Stage, Statement,
@@ -29,6 +29,9 @@ pub const HISTORY_COMMENT: &str = "kiln.dockerfile.v0";
 
 /// Search path of images that set none (§10.6).
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How many findings may come with a near name.
+const MAX_SUGGESTIONS: usize = 100;
 
 /// How deep text that instructions ask to be read may ask for more.
 const MAX_EXPANSION_DEPTH: usize = 8;
@@ -75,9 +78,9 @@ pub struct Evaluation<'e, 'f> {
     pub findings: &'e mut Findings,
     pub fill: &'e mut Fill<'f>,
     pub state: StageState,
-    /// As instructions see it. Its `config` is the one of this moment, without `lists`; `state.config` is empty
-    /// meanwhile.
-    stage: Stage,
+    /// What instructions see: made once, for all lines. The `config` in it is the one of this moment, without `lists`;
+    /// `state.config` is empty meanwhile.
+    invocation: Invocation,
     lists: Lists,
     pub group: String,
     pub no_cache: bool,
@@ -123,7 +126,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             findings,
             fill,
             state,
-            stage,
+            invocation: Invocation { statement: no_statement(), stage, options: Vec::new() },
             lists,
             group: String::new(),
             no_cache: false,
@@ -135,7 +138,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
     }
 
     pub fn finish(self) -> (StageState, Vec<Step>) {
-        let mut config = self.stage.config;
+        let mut config = self.invocation.stage.config;
         self.lists.give(&mut config);
         (StageState { config, ..self.state }, self.steps)
     }
@@ -164,7 +167,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
     fn line(&mut self, line: &Line, escape: char, local: Option<&CheckOptions>) {
         match line.keyword.as_str() {
             "ARG" => self.arg(line, escape, local),
-            "ONBUILD" => self.stage.config.on_build.push(onbuild::stored(line)),
+            "ONBUILD" => self.invocation.stage.config.on_build.push(onbuild::stored(line)),
             _ => match self.around.keywords.get(&line.keyword) {
                 Some(descriptor) => self.instruction(line, descriptor, escape, local),
                 // In the file itself it has been reported; here it stands in text that an instruction brought in.
@@ -175,14 +178,19 @@ impl<'e, 'f> Evaluation<'e, 'f> {
     }
 
     fn remember(&mut self, keyword: &str) {
-        if let Err(at) = self.stage.earlier.binary_search_by(|earlier| earlier.as_str().cmp(keyword)) {
-            self.stage.earlier.insert(at, keyword.to_owned());
+        if let Err(at) =
+            self.invocation.stage.earlier.binary_search_by(|earlier| earlier.as_str().cmp(keyword))
+        {
+            self.invocation.stage.earlier.insert(at, keyword.to_owned());
         }
     }
 
     fn undefined(&mut self, undefined: Vec<(String, Span)>, local: Option<&CheckOptions>) {
         for (name, at) in undefined {
-            let finding = checks::undefined_variable(&name, &self.state.scope, self.around.globals, &at);
+            // Looking for what was meant takes time, and nobody reads hundreds of suggestions.
+            let suggest = self.findings.count() < MAX_SUGGESTIONS;
+            let finding =
+                checks::undefined_variable(&name, &self.state.scope, self.around.globals, &at, suggest);
             self.findings.add(finding, local);
         }
     }
@@ -255,36 +263,24 @@ impl<'e, 'f> Evaluation<'e, 'f> {
         let has = |name: &str| descriptor.traits.iter().any(|word| word == name);
         let (wants_environment, adds_only) = (has("environment"), has(ADDS_ONLY));
         if !adds_only {
-            self.lists.lend(&mut self.stage.config);
+            self.lists.lend(&mut self.invocation.stage.config);
         }
         if wants_environment {
-            self.stage.environment = self.state.scope.environment.lend();
-            self.stage.args = std::mem::take(&mut self.state.scope.args);
+            self.invocation.stage.environment = self.state.scope.environment.lend();
+            self.invocation.stage.args = std::mem::take(&mut self.state.scope.args);
         }
-        let empty = Stage {
-            name: String::new(),
-            index: 0,
-            platform: self.stage.platform.clone(),
-            build_platform: self.stage.build_platform.clone(),
-            config: ImageConfig::default(),
-            environment: Vec::new(),
-            args: Vec::new(),
-            earlier: Vec::new(),
-            has_base: false,
-        };
-        let stage = std::mem::replace(&mut self.stage, empty);
-        let invocation = Invocation { statement: cut.statement, stage, options: Vec::new() };
-        let answer = self.around.host.apply(&invocation);
-        self.stage = invocation.stage;
+        self.invocation.statement = cut.statement;
+        let answer = self.around.host.apply(&self.invocation);
+        let statement = std::mem::replace(&mut self.invocation.statement, no_statement());
         if wants_environment {
-            self.state.scope.environment.take_back(std::mem::take(&mut self.stage.environment));
-            self.state.scope.args = std::mem::take(&mut self.stage.args);
+            self.state.scope.environment.take_back(std::mem::take(&mut self.invocation.stage.environment));
+            self.state.scope.args = std::mem::take(&mut self.invocation.stage.args);
         }
         if !adds_only {
-            self.lists.take_back(&mut self.stage.config);
+            self.lists.take_back(&mut self.invocation.stage.config);
         }
         match answer {
-            Ok(outcome) => self.outcome(&invocation.statement, outcome, adds_only, local),
+            Ok(outcome) => self.outcome(&statement, outcome, adds_only, local),
             Err(InstructionError::Invalid(problems)) => {
                 for problem in problems {
                     self.findings.add(problem, local);
@@ -352,7 +348,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             for pair in variables {
                 self.state.scope.environment.set(&pair.key, &pair.value);
             }
-            self.stage.config = config;
+            self.invocation.stage.config = config;
         }
         for pair in outcome.set_env {
             self.state.scope.environment.set(&pair.key, &pair.value);
@@ -408,7 +404,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
                     return None;
                 }
             }
-            self.stage.has_base = self.state.root != Root::Empty;
+            self.invocation.stage.has_base = self.state.root != Root::Empty;
             self.steps.push(Step { ops: made, title });
         } else {
             self.assembly.ops[made]
@@ -488,6 +484,20 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             self.lines(std::slice::from_ref(line));
         }
         self.depth -= 1;
+    }
+}
+
+/// Stands where the next statement will be.
+fn no_statement() -> Statement {
+    let nowhere = Position { line: 0, column: 0 };
+    Statement {
+        keyword: String::new(),
+        json: false,
+        arguments: Vec::new(),
+        flag_values: Vec::new(),
+        heredocs: Vec::new(),
+        original: String::new(),
+        at: Span { file: String::new(), start: nowhere, end: nowhere },
     }
 }
 

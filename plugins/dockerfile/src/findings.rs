@@ -92,6 +92,11 @@ impl Findings {
         options.any(|options| options.skip.contains(rule))
     }
 
+    /// How many findings were kept.
+    pub fn count(&self) -> usize {
+        self.found.len()
+    }
+
     pub fn has_error(&self) -> bool {
         self.has_errors
     }

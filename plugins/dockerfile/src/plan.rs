@@ -164,7 +164,7 @@ fn begin(request: &BuildRequest, loaded: &mut Loaded, platform: &Platform, targe
     let defaults = Globals::read(&file.globals, file.escape, &predefined, &BuildArgs::new(), &mut Vec::new());
     loaded.findings.extend(problems);
     for (name, at) in &globals.undefined {
-        let finding = checks::undefined_variable(name, &StageScope::default(), &globals, at);
+        let finding = checks::undefined_variable(name, &StageScope::default(), &globals, at, true);
         loaded.findings.add(finding, None);
     }
     checks::default_arguments(file, &defaults, &mut loaded.findings);
