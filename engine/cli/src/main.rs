@@ -1,4 +1,148 @@
 //! Talks to the person: arguments, progress, diagnostics, exit codes.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod args;
+mod build;
+mod config;
+mod exit;
+mod housekeeping;
+mod image;
+mod parse;
+mod plugin;
+mod progress;
+mod report;
+mod run;
+mod table;
+
+use std::error::Error;
+use std::fs::File;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use kiln_core::Cancel;
+use kiln_driver::{BuildError, Driver, Settings};
+
+use args::{Cli, Command};
+use exit::{CommandLine, Exit};
+
+fn main() -> ExitCode {
+    kiln_driver::enter_if_helper();
+    let outcome = std::panic::catch_unwind(|| {
+        let cli = match Cli::try_parse() {
+            Ok(cli) => cli,
+            Err(error) => {
+                let _ = error.print();
+                return ExitCode::from(if error.use_stderr() { exit::COMMAND_LINE } else { 0 });
+            }
+        };
+        match dispatch(&cli) {
+            Ok(exit) => exit.into(),
+            Err(error) => fail(&error),
+        }
+    });
+    outcome.unwrap_or_else(|_| {
+        eprintln!(
+            "this is a bug in kiln; please report it with the lines above and the command that led here"
+        );
+        ExitCode::from(exit::BUG)
+    })
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit> {
+    let root = match &cli.root {
+        Some(root) if root.as_os_str().is_empty() => {
+            return Err(
+                CommandLine(anyhow::anyhow!("`--root` and KILN_ROOT want a directory, not nothing")).into()
+            );
+        }
+        Some(root) => root.clone(),
+        None => config::default_root()?,
+    };
+    let privileges = kiln_driver::prepare_process()?;
+    let cancel = watch_signals()?;
+    let settings = Settings {
+        root,
+        registries: config::registries()?,
+        builtins: kiln_bundle::BUILTINS,
+        cancel: cancel.clone(),
+    };
+    let driver = Driver::open(settings, privileges)?;
+    match &cli.command {
+        Command::Build(args) => build::run(args, &driver, &cancel),
+        Command::Image(command) => image::run(command, &driver, &cancel),
+        Command::Run(args) => run::run(args, &driver, &cancel),
+        Command::Plugin(command) => plugin::run(command, &driver),
+        Command::Du(args) => housekeeping::du(args, &driver),
+        Command::Prune(args) => housekeeping::prune(args, &driver),
+    }
+}
+
+/// Says what went wrong, with its causes and what to do, and how the process is to end.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(error) = error.downcast_ref::<CommandLine>() {
+        eprintln!("error: {error}\n\nFor what there is, see `kiln --help`.");
+        return ExitCode::from(exit::COMMAND_LINE);
+    }
+    match error.downcast_ref::<BuildError>() {
+        Some(BuildError::Cancelled) => {
+            eprintln!("interrupted");
+            return Exit::Interrupted.into();
+        }
+        // Of a command other than build: there is no build file to show lines of.
+        Some(BuildError::Wrong(diagnostics)) => {
+            for diagnostic in diagnostics {
+                eprint!("{}", report::render(diagnostic, &|_| None, report::Style { colour: false }));
+            }
+            return Exit::BuildWrong.into();
+        }
+        _ => {}
+    }
+    let closed = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(closed) {
+        // Whoever read our output has seen enough.
+        return ExitCode::from(exit::ENVIRONMENT);
+    }
+    let mut last = String::new();
+    for (depth, cause) in error.chain().enumerate() {
+        let text = cause.to_string();
+        // A cause that the sentence above it already quotes adds nothing.
+        if depth > 0 && last.contains(&text) {
+            continue;
+        }
+        eprintln!("{}{text}", if depth == 0 { "error: " } else { "  because: " });
+        last = text;
+    }
+    if let Some(BuildError::World { help, .. }) = error.downcast_ref::<BuildError>()
+        && !help.is_empty()
+    {
+        eprintln!("help: {help}");
+    }
+    ExitCode::from(exit::ENVIRONMENT)
+}
+
+/// Ctrl-C and TERM become a rising level: the first asks what runs to stop, the second stops it at once.
+fn watch_signals() -> Result<Arc<Cancel>> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let wake = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC)
+        .context("could not make an eventfd")?;
+    let mut bell = File::from(wake.try_clone().context("could not copy a descriptor")?);
+    let cancel = Arc::new(Cancel::new(Some(wake)));
+    let watched = cancel.clone();
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .context("could not watch for signals")?;
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(move || {
+            for (count, _) in signals.forever().enumerate() {
+                watched.raise(if count == 0 { 1 } else { 2 });
+                let _ = bell.write_all(&1u64.to_ne_bytes());
+            }
+        })
+        .context("could not start a thread")?;
+    Ok(cancel)
+}

@@ -1,2 +1,198 @@
 //! Conducts the passes, wiring rooms to core's traits.
+//!
+//! [`Driver::build`] is plan, resolve, solve, export; each makes the type that the next one takes.
 #![forbid(unsafe_code)]
+
+mod archive;
+mod context;
+mod derive;
+mod diff;
+mod error;
+mod exec;
+mod explain;
+mod export;
+mod forms;
+mod hosts;
+mod images;
+mod lowers;
+mod outcome;
+mod plan;
+mod registries;
+mod request;
+mod resolve;
+mod run;
+mod services;
+mod session;
+mod solve;
+mod source;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use kiln_core::{Cancel, EventSink};
+pub use kiln_oci::registry::HostConfig as RegistryHost;
+pub use kiln_plugin::{Builtin, FrontendChoice, LoadError, PluginSummary};
+use kiln_sandbox::Sandbox;
+pub use kiln_sandbox::enter_if_helper;
+use kiln_store::{OwnerMapping, Store};
+pub use kiln_store::{PruneOptions, Pruned};
+
+pub use error::{BuildError, StepFailure};
+pub use images::{FileRow, HistoryRow, ImageRow, ImportRequest, SaveFormat};
+pub use outcome::{BuiltImage, Counts, Outcome, SourceTexts, Top, Written};
+pub use request::{
+    BuildFile, BuildRequest, Compression, ContextLocation, Destination, NetworkMode, OutputKind, OutputSpec,
+    Secret,
+};
+pub use run::{BindVolume, ProgramExit, RunRequest};
+
+use forms::lock;
+use session::Session;
+
+/// Where a driver works and what it may reach.
+#[derive(Debug)]
+pub struct Settings {
+    /// The store's directory.
+    pub root: PathBuf,
+    pub registries: BTreeMap<String, RegistryHost>,
+    pub builtins: &'static [Builtin],
+    /// Ends what waits for a registry.
+    pub cancel: Arc<Cancel>,
+}
+
+/// Everything that builds share: the store, the plugins, the sandbox. Holds no globals; one per process is usual.
+pub struct Driver {
+    store: Store,
+    registries: registries::Registries,
+    plugins: Mutex<kiln_plugin::Host>,
+    sandbox: OnceLock<Sandbox>,
+    starting: Mutex<()>,
+}
+
+/// To be called before the first thread is started: an unprivileged kiln enters a user namespace, in which it may make
+/// mounts and have several user ids.
+pub fn prepare_process() -> Result<Privileges, BuildError> {
+    match kiln_sandbox::enter_user_namespace() {
+        Ok(kiln_sandbox::Identity::Privileged) => Ok(Privileges(OwnerMapping::Root)),
+        Ok(_) => Ok(Privileges(OwnerMapping::User)),
+        Err(error) => Err(BuildError::world("kiln cannot make namespaces here", error)),
+    }
+}
+
+/// Whose ids the files of the store carry.
+#[derive(Clone, Copy, Debug)]
+pub struct Privileges(OwnerMapping);
+
+impl Driver {
+    /// Opens the store, and nothing else yet.
+    pub fn open(settings: Settings, privileges: Privileges) -> Result<Self, BuildError> {
+        let store = Store::open(&settings.root, privileges.0).map_err(|error| {
+            BuildError::world(format!("could not open the store `{}`", settings.root.display()), error)
+        })?;
+        let plugins = kiln_plugin::Host::new(settings.builtins, &store.root().join("plugins"));
+        Ok(Self {
+            store,
+            registries: registries::Registries::new(settings.registries, settings.cancel),
+            plugins: Mutex::new(plugins),
+            sandbox: OnceLock::new(),
+            starting: Mutex::new(()),
+        })
+    }
+
+    /// Takes a plugin from a file.
+    pub fn add_plugin(&self, name: Option<&str>, file: &Path) -> Result<(), BuildError> {
+        lock(&self.plugins).add(name, file).map_err(|error| plugin_refused(file, error))
+    }
+
+    pub fn plugins(&self) -> Result<Vec<PluginSummary>, BuildError> {
+        lock(&self.plugins)
+            .plugins()
+            .map_err(|error| BuildError::world("could not look into a plugin", error))
+    }
+
+    /// What the plugin of this name, or in this file, says about itself.
+    pub fn inspect_plugin(&self, plugin: &str) -> Result<PluginSummary, BuildError> {
+        if let Some(found) = self.plugins()?.into_iter().find(|known| known.name == plugin) {
+            return Ok(found);
+        }
+        lock(&self.plugins)
+            .inspect(Path::new(plugin))
+            .map_err(|error| plugin_refused(Path::new(plugin), error))
+    }
+
+    /// Builds what is asked for.
+    ///
+    /// `sources` gets the texts of build files as they are read, for whoever shows messages.
+    ///
+    /// # Errors
+    ///
+    /// See [`BuildError`]. Whatever was complete by then stays in the store; nothing half-written has a final name.
+    pub fn build(
+        &self,
+        request: &BuildRequest,
+        sources: &SourceTexts,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Outcome, BuildError> {
+        let session = Session::new(self, request, sources, events, cancel);
+        let plan = session.plan()?;
+        let mut pinned = session.resolve(plan)?;
+        session.announce(&pinned);
+        if let Some(outcome) = session.known_outcome(&pinned)? {
+            return Ok(outcome);
+        }
+        pinned.before = session.last_notes();
+        let solved = session.solve(&pinned, kiln_core::solve::Need::Blob)?;
+        session.keep_notes(&pinned);
+        session.export(&solved)
+    }
+
+    /// The helper that runs steps, started when the first one comes.
+    fn sandbox(&self) -> Result<&Sandbox, BuildError> {
+        if let Some(sandbox) = self.sandbox.get() {
+            return Ok(sandbox);
+        }
+        let _starting = lock(&self.starting);
+        match self.sandbox.get() {
+            Some(sandbox) => Ok(sandbox),
+            None => {
+                let sandbox = Sandbox::start()
+                    .map_err(|error| BuildError::world("could not start the sandbox", error))?;
+                Ok(self.sandbox.get_or_init(|| sandbox))
+            }
+        }
+    }
+}
+
+/// A file given as a plugin is part of what was asked for: if it is none, the build is wrong.
+fn plugin_refused(file: &Path, error: LoadError) -> BuildError {
+    BuildError::wrong(kiln_core::Diagnostic::error(
+        "plugin",
+        format!("the plugin `{}` cannot be used: {}", file.display(), forms::one_line(&error)),
+    ))
+}
+
+/// Whether `bytes` are an archive that can be a build context: a tar, plain or compressed.
+pub fn is_archive(bytes: &[u8]) -> bool {
+    kiln_oci::sniff(bytes) != kiln_oci::Compression::None || kiln_oci::is_tar(bytes)
+}
+
+/// Whether a context is an address and not a path.
+pub fn is_remote_context(context: &str) -> bool {
+    if context.starts_with("./") || context.starts_with("../") {
+        return false;
+    }
+    ["http://", "https://", "git://", "ssh://", "git@", "github.com/"]
+        .iter()
+        .any(|start| context.starts_with(start))
+}
+
+/// Raises `cancel` and wakes all who wait for it.
+fn stop(cancel: &Cancel) {
+    cancel.raise(1);
+    if let Some(bell) = cancel.wake_fd() {
+        // An eventfd takes what it gives; when its counter is full somebody has rung already.
+        let _ = rustix::io::write(bell, &1u64.to_ne_bytes());
+    }
+}

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use kiln_core::tree::Place;
 use kiln_core::{Entry, Kind, LayerId, Tree, TreePath};
@@ -17,8 +19,11 @@ use crate::layer::LayerDir;
 use crate::scan::mtime;
 use crate::store::{OwnerMapping, Store};
 use crate::temp::Temp;
-use crate::walk::{open_below, open_directory, stat_fd};
+use crate::walk::{open_below, open_directory, stat_fd, threads};
 use crate::writing::Writer;
+
+/// Neighbouring files that one thread writes at once: they share a directory, mostly.
+const BATCH: usize = 32;
 
 /// Opens a file that is not the store's, for a place in a context: at its start, for reading.
 pub type OpenOutside<'a> = &'a (dyn Fn(&Place, &TreePath) -> io::Result<File> + Sync);
@@ -78,40 +83,80 @@ pub(crate) fn write_tree(
     tree: &Tree,
     outside: OpenOutside<'_>,
 ) -> Result<(), LayOutError> {
-    let mut laying = Laying {
-        store,
-        writer: Writer::new(to, store.mapping())?,
-        own: layer,
-        sources: HashMap::new(),
-        joined: HashSet::new(),
-        outside,
-        buffer: vec![0; BUFFER],
-    };
+    let mut writer = Writer::new(to, store.mapping())?;
+    let mut files = Vec::new();
     for (path, entry) in tree.entries() {
         match &entry.kind {
             Kind::Directory { .. } if path.is_root() => {}
-            Kind::Directory { .. } => laying.writer.make_directory(path)?,
-            Kind::File(_) => laying.file(path, entry)?,
+            Kind::Directory { .. } => writer.make_directory(path)?,
+            Kind::File(_) => files.push((path, entry)),
             Kind::Link(_) | Kind::Whiteout => {}
-            _ => laying.writer.make_node(path, entry)?,
+            _ => writer.make_node(path, entry)?,
         }
     }
+    write_files(store, to, layer, &files, outside)?;
     for (path, entry) in tree.entries() {
         match &entry.kind {
-            Kind::Link(target) => laying.writer.make_link(target, path)?,
-            Kind::Whiteout => laying.writer.make_whiteout(path)?,
+            Kind::Link(target) => writer.make_link(target, path)?,
+            Kind::Whiteout => writer.make_whiteout(path)?,
             _ => {}
         }
     }
     for (path, entry) in tree.entries().iter().rev() {
         if entry.is_directory() {
-            laying.writer.settle_directory(path, entry)?;
+            writer.settle_directory(path, entry)?;
         }
     }
     if tree.get(&TreePath::root()).is_none() {
-        laying.writer.settle_directory(&TreePath::root(), &Entry::directory())?;
+        writer.settle_directory(&TreePath::root(), &Entry::directory())?;
     }
     Ok(())
+}
+
+/// Several at a time; their directories exist.
+fn write_files(
+    store: &Store,
+    to: &Path,
+    layer: &LayerId,
+    files: &[(&TreePath, &Entry)],
+    outside: OpenOutside<'_>,
+) -> Result<(), LayOutError> {
+    let joined = Mutex::default();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut laying = Laying {
+            store,
+            writer: Writer::new(to, store.mapping())?,
+            own: layer,
+            sources: HashMap::new(),
+            joined: &joined,
+            outside,
+            buffer: vec![0; BUFFER],
+        };
+        loop {
+            let start = next.fetch_add(BATCH, Ordering::Relaxed);
+            let Some(rest) = files.get(start..).filter(|rest| !rest.is_empty()) else {
+                return Ok(());
+            };
+            for (path, entry) in rest.iter().take(BATCH) {
+                if let Err(e) = laying.file(path, entry) {
+                    // The others need go no further.
+                    next.store(files.len(), Ordering::Relaxed);
+                    return Err(e);
+                }
+            }
+        }
+    };
+    let threads = if files.len() > BATCH { threads() } else { 1 };
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        for other in others {
+            let result = other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            done = done.and(result);
+        }
+        done
+    })
 }
 
 struct Laying<'a> {
@@ -121,7 +166,7 @@ struct Laying<'a> {
     /// The directories of layers that bytes were taken from, with the one in each that was used last.
     sources: HashMap<LayerId, Source>,
     /// Inodes of other layers that have a name here. A second one would be a hard link in the image.
-    joined: HashSet<u64>,
+    joined: &'a Mutex<HashSet<u64>>,
     outside: OpenOutside<'a>,
     buffer: Vec<u8>,
 }
@@ -218,7 +263,7 @@ impl Laying<'_> {
             && (stat.stx_uid, stat.stx_gid) == (entry.uid, entry.gid)
             && mtime(&stat) == entry.mtime
             && attributes_agree(&from, entry, self.store.mapping());
-        if same && self.store.mapping() == OwnerMapping::Root && self.joined.insert(stat.stx_ino) {
+        if same && self.store.mapping() == OwnerMapping::Root && join(self.joined, stat.stx_ino) {
             match self.writer.link_from(parent, there.name(), path) {
                 Ok(()) => return Ok(()),
                 // Too many names already, or none allowed here: a copy does as well.
@@ -236,6 +281,11 @@ impl Laying<'_> {
         self.writer.settle(to.as_fd(), path, entry)?;
         Ok(())
     }
+}
+
+/// Whether an inode has no name here yet; it has one from now on.
+fn join(joined: &Mutex<HashSet<u64>>, inode: u64) -> bool {
+    joined.lock().unwrap_or_else(PoisonError::into_inner).insert(inode)
 }
 
 fn attributes_agree(from: &File, entry: &Entry, mapping: OwnerMapping) -> bool {

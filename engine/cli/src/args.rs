@@ -1,0 +1,322 @@
+//! The command line: names and meanings as in `docker buildx build` where that has them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Builds container images; extended with WebAssembly.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, disable_help_subcommand = true, max_term_width = 110)]
+pub struct Cli {
+    /// Directory of kiln's store [default: /var/lib/kiln for root, else the XDG data directory]
+    #[arg(long, global = true, env = "KILN_ROOT", value_name = "DIR", hide_env_values = true)]
+    pub root: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build an image
+    Build(Box<BuildArgs>),
+    /// Look at and move images in kiln's store
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Run an image in the sandbox
+    Run(RunArgs),
+    /// Look at plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+    /// Show what the store holds and how much disk it takes
+    Du(DuArgs),
+    /// Remove what no image needs from the store
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// Build file: a path, or `-` for standard input [default: Dockerfile in the context]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+
+    /// Name for the image, `name[:tag]`; may be repeated
+    #[arg(short, long = "tag", value_name = "NAME")]
+    pub tags: Vec<String>,
+
+    /// Stage to build [default: the last]
+    #[arg(long, value_name = "STAGE", default_value = "", hide_default_value = true)]
+    pub target: String,
+
+    /// Set a build argument; without a value it is taken from the environment
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub build_args: Vec<String>,
+
+    /// Set a label of the image
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    pub labels: Vec<String>,
+
+    /// Add an annotation to the manifest
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    pub annotations: Vec<String>,
+
+    /// Platforms to build for, such as linux/amd64,linux/arm64
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    pub platforms: Vec<String>,
+
+    /// Do not use the cache
+    #[arg(long)]
+    pub no_cache: bool,
+
+    /// Do not use the cache for these stages
+    #[arg(long, value_name = "STAGE", value_delimiter = ',')]
+    pub no_cache_filter: Vec<String>,
+
+    /// Ask registries again what image names mean
+    #[arg(long)]
+    pub pull: bool,
+
+    /// Where to write the result: DIR, or type=store|oci|docker|tar|local|registry,dest=PATH[,compression=…]
+    #[arg(short, long = "output", value_name = "SPEC")]
+    pub outputs: Vec<String>,
+
+    /// Shorthand for --output=type=registry
+    #[arg(long)]
+    pub push: bool,
+
+    /// Shorthand for --output=type=store, which is what happens anyway without --output
+    #[arg(long)]
+    pub load: bool,
+
+    /// How to show progress
+    #[arg(long, value_enum, default_value = "auto", env = "BUILDKIT_PROGRESS", hide_env = true)]
+    pub progress: ProgressMode,
+
+    /// Show nothing but the image's digest
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    /// Write the image's digest to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+
+    /// Write what was built to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+
+    /// Load a plugin, a WebAssembly component; may be repeated
+    #[arg(long = "plugin", value_name = "[NAME=]FILE")]
+    pub plugins: Vec<String>,
+
+    /// Network of RUN steps that do not say otherwise
+    #[arg(long, value_enum, default_value = "default")]
+    pub network: NetworkArg,
+
+    /// Add a line to /etc/hosts of RUN steps
+    #[arg(long = "add-host", value_name = "HOST:IP")]
+    pub add_hosts: Vec<String>,
+
+    /// Give a secret to RUN steps: id=ID[,src=FILE|,env=NAME]
+    #[arg(long = "secret", value_name = "SPEC")]
+    pub secrets: Vec<String>,
+
+    /// Give an SSH agent to RUN steps: default, or ID=SOCKET
+    #[arg(long = "ssh", value_name = "SPEC")]
+    pub ssh: Vec<String>,
+
+    /// Another source of files, by name
+    #[arg(long = "build-context", value_name = "NAME=VALUE")]
+    pub build_contexts: Vec<String>,
+
+    /// Grant a right that is off by default: network.host, security.insecure
+    #[arg(long, value_name = "RIGHT", value_delimiter = ',')]
+    pub allow: Vec<String>,
+
+    /// Size of /dev/shm in RUN steps, such as 128m
+    #[arg(long, value_name = "SIZE")]
+    pub shm_size: Option<String>,
+
+    /// Limit of RUN steps, such as nofile=1024:2048
+    #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
+    pub ulimits: Vec<String>,
+
+    /// One time on everything the build makes, so that equal inputs give equal bytes: SOURCE_DATE_EPOCH, or 0
+    #[arg(long)]
+    pub reproducible: bool,
+
+    /// Build context: a directory, `-` for standard input, or the address of a git repository or archive
+    #[arg(value_name = "CONTEXT")]
+    pub context: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ProgressMode {
+    /// tty on a terminal, plain otherwise
+    Auto,
+    Tty,
+    Plain,
+    #[value(alias = "json")]
+    Rawjson,
+    #[value(alias = "none")]
+    Quiet,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NetworkArg {
+    #[value(alias = "sandbox")]
+    Default,
+    None,
+    Host,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// List images
+    Ls {
+        /// Also those without a name, and bases that were pulled
+        #[arg(short, long)]
+        all: bool,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        /// Sizes in bytes
+        #[arg(long)]
+        bytes: bool,
+    },
+    /// Show configuration, layers and sizes as JSON
+    Inspect { image: String },
+    /// Show where each layer came from, down to the base image
+    History {
+        image: String,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        /// Sizes in bytes
+        #[arg(long)]
+        bytes: bool,
+        /// Do not shorten commands
+        #[arg(long)]
+        no_trunc: bool,
+    },
+    /// List the files of an image
+    Files {
+        image: String,
+        /// Only below this path
+        path: Option<String>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Give an image another name
+    Tag { image: String, name: String },
+    /// Remove names; what nothing else needs goes with `kiln prune`
+    Rm {
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Write images to an archive
+    Save {
+        #[arg(required = true)]
+        images: Vec<String>,
+        /// File to write; `-` for standard output
+        #[arg(short, long, default_value = "-")]
+        output: String,
+        #[arg(long, value_enum, default_value = "oci")]
+        format: ArchiveFormat,
+    },
+    /// Read images from an archive or an OCI layout directory
+    Load {
+        /// File or directory; `-` for standard input
+        #[arg(short, long, default_value = "-")]
+        input: String,
+    },
+    /// Make an image of one layer from a tar archive of files, plain or compressed
+    Import {
+        source: PathBuf,
+        name: String,
+        /// Set configuration with a Dockerfile line, such as 'CMD ["sh"]'
+        #[arg(short, long = "change", value_name = "INSTRUCTION")]
+        changes: Vec<String>,
+        #[arg(long)]
+        platform: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArchiveFormat {
+    Oci,
+    Docker,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Set an environment variable; without a value it is taken from kiln's own
+    #[arg(short, long = "env", value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// User to run as, `user[:group]`
+    #[arg(short, long)]
+    pub user: Option<String>,
+    /// Directory to start in
+    #[arg(short, long)]
+    pub workdir: Option<String>,
+    /// Program to start in place of the image's entrypoint
+    #[arg(long)]
+    pub entrypoint: Option<String>,
+    /// Network of the container
+    #[arg(long, value_enum, default_value = "default")]
+    pub network: NetworkArg,
+    /// Show a directory or file of the host inside, SOURCE:TARGET[:ro]
+    #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:ro]")]
+    pub volumes: Vec<String>,
+    /// Image to run
+    pub image: String,
+    /// What to run, in place of the image's own command
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub args: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum PluginCommand {
+    /// List the plugins that a build would have
+    Ls {
+        #[arg(long = "plugin", value_name = "[NAME=]FILE")]
+        plugins: Vec<String>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// Show what a plugin is and what it asks for, granting it nothing
+    Inspect {
+        /// A file, or the name of a plugin that ships with kiln
+        plugin: String,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct DuArgs {
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Sizes in bytes
+    #[arg(long)]
+    pub bytes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Also remove pulled bases, unnamed images, cache mounts and everything else that no named image needs
+    #[arg(short, long)]
+    pub all: bool,
+    /// Remove the least recently used only until this much remains, such as 10g
+    #[arg(long, value_name = "SIZE")]
+    pub keep_storage: Option<String>,
+    /// Keep what was used within this time, such as 24h
+    #[arg(long, value_name = "DURATION")]
+    pub keep_duration: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub force: bool,
+}

@@ -1,0 +1,525 @@
+//! `kiln build`: from arguments to a request, and from an outcome to words.
+
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use kiln_core::graph::Ulimit;
+use kiln_core::{Cancel, ImageRef, Platform, Request};
+use kiln_driver::{
+    BuildError, BuildFile, BuildRequest, Compression, ContextLocation, Destination, Driver, NetworkMode,
+    Outcome, OutputKind, OutputSpec, Secret, SourceTexts,
+};
+
+use crate::args::{BuildArgs, NetworkArg, ProgressMode};
+use crate::exit::{CommandLine, Exit};
+use crate::parse;
+use crate::progress::{Mode, Progress, Ticker};
+use crate::report::{self, Style};
+
+pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+    let request = request(args)?;
+    for plugin in &args.plugins {
+        let (name, file) = plugin_option(plugin);
+        driver.add_plugin(name, Path::new(file))?;
+    }
+    let mode = mode(args);
+    let progress = Arc::new(Progress::new(mode));
+    let ticker = (mode == Mode::Tty).then(|| Ticker::start(&progress));
+    let sources = SourceTexts::default();
+    let result = driver.build(&request, &sources, &*progress, cancel);
+    drop(ticker);
+    progress.finish();
+
+    let style = Style { colour: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
+    let source = |file: &str| sources.text(file);
+    let quiet = mode == Mode::Quiet;
+    if !quiet {
+        for diagnostic in progress.diagnostics() {
+            eprint!("{}", report::render(&diagnostic, &source, style));
+        }
+    }
+    match result {
+        Ok(outcome) => {
+            announce(args, &request, &outcome, quiet)?;
+            Ok(Exit::Built)
+        }
+        Err(BuildError::Wrong(diagnostics)) => {
+            for diagnostic in &diagnostics {
+                eprint!("{}", report::render(diagnostic, &source, style));
+            }
+            Ok(Exit::BuildWrong)
+        }
+        Err(BuildError::Step(failure)) => {
+            let (lines, more) = progress.log_tail(failure.vertex);
+            if !lines.is_empty() {
+                eprintln!("{}", style.paint("1", &format!("------ {}", failure.name)));
+                if more {
+                    eprintln!("(the beginning is left out)");
+                }
+                for line in lines {
+                    eprintln!("{line}");
+                }
+                eprintln!("{}", style.paint("1", "------"));
+            }
+            eprint!("{}", report::render(&failure.diagnostic, &source, style));
+            Ok(Exit::BuildWrong)
+        }
+        Err(BuildError::Refused(diagnostics)) => {
+            for diagnostic in &diagnostics {
+                eprint!("{}", report::render(diagnostic, &source, style));
+            }
+            Ok(Exit::Refused)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What was built: on standard output its digest when quiet, else a summary on standard error; and the files asked for.
+fn announce(args: &BuildArgs, request: &BuildRequest, outcome: &Outcome, quiet: bool) -> Result<()> {
+    if let Some(file) = &args.iidfile
+        && let Some(top) = &outcome.top
+    {
+        write_file(file, top.digest.to_string().as_bytes())?;
+    }
+    if let Some(file) = &args.metadata_file {
+        write_file(file, format!("{:#}\n", outcome.metadata(request)).as_bytes())?;
+    }
+    if quiet {
+        if let Some(top) = &outcome.top {
+            println!("{}", top.digest);
+        }
+        return Ok(());
+    }
+    for image in &outcome.images {
+        let layers =
+            if image.layers == 1 { "1 layer".to_owned() } else { format!("{} layers", image.layers) };
+        eprintln!(
+            "{} {} ({}, {layers})",
+            image.platform,
+            image.manifest,
+            parse::human_size(image.size_bytes)
+        );
+    }
+    for written in &outcome.written {
+        eprintln!("{written}");
+    }
+    eprintln!("{}", outcome.counts);
+    Ok(())
+}
+
+/// Written beside and renamed, so that a reader never sees half of it.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.tmp", std::process::id()));
+    let beside = PathBuf::from(beside);
+    std::fs::write(&beside, bytes)
+        .and_then(|()| std::fs::rename(&beside, path))
+        .inspect_err(|_| {
+            let _ = std::fs::remove_file(&beside);
+        })
+        .with_context(|| format!("could not write `{}`", path.display()))
+}
+
+fn mode(args: &BuildArgs) -> Mode {
+    match args.progress {
+        _ if args.quiet => Mode::Quiet,
+        ProgressMode::Quiet => Mode::Quiet,
+        ProgressMode::Tty => Mode::Tty,
+        ProgressMode::Plain => Mode::Plain,
+        ProgressMode::Rawjson => Mode::Rawjson,
+        ProgressMode::Auto if std::io::stderr().is_terminal() => Mode::Tty,
+        ProgressMode::Auto => Mode::Plain,
+    }
+}
+
+/// # Errors
+///
+/// [`CommandLine`] for what makes no sense by itself; other errors for files that could not be read.
+fn request(args: &BuildArgs) -> Result<BuildRequest> {
+    let (context, build_file, file) = inputs(args)?;
+    let mut build_args = Vec::new();
+    for text in &args.build_args {
+        build_args.extend(parse::pair_or_environment(text, "--build-arg").map_err(CommandLine::from)?);
+    }
+    if !build_args.iter().any(|(name, _)| name == "SOURCE_DATE_EPOCH") {
+        let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(epoch) if !epoch.is_empty() => Some(epoch),
+            _ => args.reproducible.then(|| "0".to_owned()),
+        };
+        build_args.extend(epoch.map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch)));
+    }
+    let tags = args
+        .tags
+        .iter()
+        .map(|name| match ImageRef::parse(name) {
+            Ok(name) if name.is_pinned() => {
+                Err(CommandLine(anyhow!("`--tag {name}`: a name given to an image has a tag, not a digest"))
+                    .into())
+            }
+            Ok(name) => Ok(name.or_latest()),
+            Err(error) => Err(CommandLine(anyhow!(error).context(format!("`--tag {name}`"))).into()),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let secrets = args.secrets.iter().map(|text| secret(text)).collect::<Result<Vec<_>>>()?;
+    let ssh = args.ssh.iter().map(|text| ssh(text)).collect::<Result<Vec<_>>>()?;
+    let mut no_cache = args.no_cache_filter.clone();
+    if args.no_cache {
+        no_cache.push("*".to_owned());
+    }
+    let platforms = args
+        .platforms
+        .iter()
+        .map(|text| Platform::parse(text).map_err(|error| CommandLine(error.into()).into()))
+        .collect::<Result<Vec<_>>>()?;
+    let proxies = build_args.iter().filter(|(name, _)| is_proxy(name)).cloned().collect();
+    let labels = args.labels.iter().map(|text| match text.split_once('=') {
+        Some((name, value)) => (name.to_owned(), value.to_owned()),
+        None => (text.clone(), String::new()),
+    });
+    Ok(BuildRequest {
+        frontend: Request {
+            file,
+            target: args.target.clone(),
+            platforms,
+            build_platform: Platform::host(),
+            build_args,
+            labels: labels.collect(),
+            options: Vec::new(),
+            no_cache,
+            secret_ids: secrets.iter().map(|secret| secret.id.clone()).collect(),
+            ssh_ids: ssh.iter().map(|(id, _)| id.clone()).collect(),
+        },
+        context,
+        build_file,
+        named_contexts: pairs(&args.build_contexts, "--build-context")?,
+        outputs: outputs(args, &tags)?,
+        tags,
+        pull: args.pull,
+        network: network(args.network),
+        add_hosts: args.add_hosts.iter().map(|text| add_host(text)).collect::<Result<_>>()?,
+        secrets,
+        ssh,
+        ulimits: args.ulimits.iter().map(|text| ulimit(text)).collect::<Result<_>>()?,
+        shm_size: args.shm_size.as_deref().map(parse::size).transpose().map_err(CommandLine::from)?,
+        allow: args.allow.iter().map(|right| allow(right)).collect::<Result<_>>()?,
+        proxies,
+        annotations: pairs(&args.annotations, "--annotation")?,
+    })
+}
+
+/// `[NAME=]FILE`.
+pub fn plugin_option(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('=') {
+        Some((name, file)) if !name.contains('/') => (Some(name), file),
+        _ => (None, text),
+    }
+}
+
+pub fn network(network: NetworkArg) -> NetworkMode {
+    match network {
+        NetworkArg::Default => NetworkMode::Default,
+        NetworkArg::None => NetworkMode::None,
+        NetworkArg::Host => NetworkMode::Host,
+    }
+}
+
+fn pairs(texts: &[String], option: &str) -> Result<Vec<(String, String)>> {
+    texts.iter().map(|text| parse::pair(text, option).map_err(|error| CommandLine(error).into())).collect()
+}
+
+fn is_proxy(name: &str) -> bool {
+    ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"]
+        .iter()
+        .any(|proxy| name == *proxy || name == proxy.to_lowercase())
+}
+
+/// Dockerfile specification §1.1-1.3, §20.1.
+fn inputs(args: &BuildArgs) -> Result<(ContextLocation, BuildFile, String)> {
+    let file = args.file.as_deref();
+    if args.context == "-" {
+        ensure!(
+            file != Some("-"),
+            CommandLine(anyhow!(
+                "`--file -` and the context `-` both want standard input; give one of them a path"
+            ))
+        );
+        let bytes = read_stdin()?;
+        if kiln_driver::is_archive(&bytes) {
+            return Ok((
+                ContextLocation::Archive(bytes),
+                BuildFile::InContext,
+                file.unwrap_or_default().to_owned(),
+            ));
+        }
+        ensure!(
+            file.is_none(),
+            CommandLine(anyhow!(
+                "standard input is no archive, so it is the build file; `--file` names another one"
+            ))
+        );
+        let name = "Dockerfile".to_owned();
+        return Ok((ContextLocation::Empty, BuildFile::Text { name: name.clone(), text: bytes }, name));
+    }
+    let remote = kiln_driver::is_remote_context(&args.context);
+    let context = if remote {
+        ContextLocation::Remote(args.context.clone())
+    } else {
+        let directory = PathBuf::from(&args.context);
+        let metadata = std::fs::metadata(&directory)
+            .with_context(|| format!("could not read the build context `{}`", args.context))?;
+        ensure!(metadata.is_dir(), "the build context `{}` is not a directory", args.context);
+        ContextLocation::Directory(directory)
+    };
+    Ok(match file {
+        None => (context, BuildFile::InContext, String::new()),
+        Some("-") => {
+            let name = "Dockerfile".to_owned();
+            (context, BuildFile::Text { name: name.clone(), text: read_stdin()? }, name)
+        }
+        Some(file) if remote => (context, BuildFile::InContext, file.to_owned()),
+        Some(file) => (context, BuildFile::Path(PathBuf::from(file)), file.to_owned()),
+    })
+}
+
+fn read_stdin() -> Result<Arc<[u8]>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).context("could not read standard input")?;
+    Ok(bytes.into())
+}
+
+fn outputs(args: &BuildArgs, tags: &[ImageRef]) -> Result<Vec<OutputSpec>> {
+    let mut outputs = args
+        .outputs
+        .iter()
+        .map(|text| output(text).map_err(|e| CommandLine(e).into()))
+        .collect::<Result<Vec<_>>>()?;
+    let plain = |kind| OutputSpec {
+        kind,
+        destination: None,
+        compression: None,
+        names: Vec::new(),
+        rewrite_timestamp: true,
+    };
+    if args.push {
+        outputs.push(plain(OutputKind::Registry));
+    }
+    // With a name the image is also to be found under it in the store, whatever else is written.
+    if outputs.is_empty()
+        || args.load
+        || !tags.is_empty() && outputs.iter().all(|o| o.kind != OutputKind::Store)
+    {
+        outputs.push(plain(OutputKind::Store));
+    }
+    let to_stdout = outputs.iter().filter(|o| o.destination == Some(Destination::Stdout)).count();
+    ensure!(
+        to_stdout <= 1,
+        CommandLine(anyhow!("two outputs want standard output; give one of them a file"))
+    );
+    Ok(outputs)
+}
+
+fn output(text: &str) -> Result<OutputSpec> {
+    let mut spec = OutputSpec {
+        kind: OutputKind::Local,
+        destination: None,
+        compression: None,
+        names: Vec::new(),
+        rewrite_timestamp: true,
+    };
+    if text == "-" {
+        spec.kind = OutputKind::Tar;
+        spec.destination = Some(Destination::Stdout);
+        return Ok(spec);
+    }
+    if !text.contains('=') {
+        ensure!(!text.is_empty(), "`--output` is empty; name a directory or write type=…");
+        spec.destination = Some(Destination::Path(text.into()));
+        return Ok(spec);
+    }
+    let mut kind = None;
+    let (mut tar, mut level, mut compression) = (true, None, None);
+    for field in parse::csv(text)? {
+        let (key, value) = field.split_once('=').unwrap_or((&field, "true"));
+        match key.trim().to_ascii_lowercase().as_str() {
+            "type" => kind = Some(value.to_owned()),
+            "dest" | "destination" => {
+                let stdout = value == "-";
+                spec.destination =
+                    Some(if stdout { Destination::Stdout } else { Destination::Path(value.into()) });
+            }
+            "name" => {
+                for name in value.split(',') {
+                    spec.names.push(ImageRef::parse(name)?.or_latest());
+                }
+            }
+            "compression" => compression = Some(value.to_owned()),
+            "compression-level" => {
+                level = Some(
+                    value.parse::<i32>().with_context(|| format!("`{value}` is not a compression level"))?,
+                );
+            }
+            "tar" => tar = value.parse().with_context(|| format!("`tar={value}`: write true or false"))?,
+            "rewrite-timestamp" => {
+                spec.rewrite_timestamp = value
+                    .parse()
+                    .with_context(|| format!("`rewrite-timestamp={value}`: write true or false"))?;
+            }
+            "push" if value == "true" => kind = Some("registry".to_owned()),
+            other => bail!(
+                "`--output {text}`: kiln does not know `{other}`; known are type, dest, name, compression, \
+                 compression-level, tar, rewrite-timestamp, push"
+            ),
+        }
+    }
+    spec.kind = match kind.as_deref() {
+        Some("store" | "image") => OutputKind::Store,
+        Some("oci") if tar => OutputKind::OciArchive,
+        Some("oci") => OutputKind::OciLayout,
+        Some("docker") => OutputKind::DockerArchive,
+        Some("tar") => OutputKind::Tar,
+        Some("local") => OutputKind::Local,
+        Some("registry") => OutputKind::Registry,
+        Some(other) => {
+            bail!(
+                "`--output {text}`: no type `{other}`; there are store, oci, docker, tar, local and registry"
+            )
+        }
+        None => bail!("`--output {text}`: say which `type=`: store, oci, docker, tar, local or registry"),
+    };
+    spec.compression = match compression.as_deref() {
+        None => None,
+        Some("uncompressed" | "none") => Some(Compression::None),
+        Some("gzip") => {
+            let level = level.unwrap_or(6);
+            ensure!((0..=9).contains(&level), "a gzip level is 0 to 9, not {level}");
+            Some(Compression::Gzip(level.unsigned_abs()))
+        }
+        Some("zstd") => {
+            let level = level.unwrap_or(3);
+            ensure!((1..=22).contains(&level), "a zstd level is 1 to 22, not {level}");
+            Some(Compression::Zstd(level))
+        }
+        Some(other) => {
+            bail!("`--output {text}`: no compression `{other}`; there are uncompressed, gzip and zstd")
+        }
+    };
+    let in_place = matches!(spec.kind, OutputKind::Store | OutputKind::Registry);
+    match (&spec.destination, spec.kind) {
+        (Some(_), _) if in_place => bail!("`--output {text}`: this type takes no `dest=`"),
+        (Some(Destination::Stdout), OutputKind::Local | OutputKind::OciLayout) => {
+            bail!(
+                "`--output {text}`: a directory cannot be written to standard output; use type=tar or type=oci"
+            )
+        }
+        (None, OutputKind::OciArchive | OutputKind::DockerArchive | OutputKind::Tar) => {
+            spec.destination = Some(Destination::Stdout);
+        }
+        (None, OutputKind::Local | OutputKind::OciLayout) => {
+            bail!("`--output {text}`: say where, with `dest=DIR`")
+        }
+        _ => {}
+    }
+    Ok(spec)
+}
+
+fn secret(text: &str) -> Result<Secret> {
+    let usage =
+        |why: &str| CommandLine(anyhow!("`--secret {text}`: {why}; write id=ID,src=FILE or id=ID,env=NAME"));
+    let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
+    for field in parse::csv(text).map_err(CommandLine::from)? {
+        let (key, value) = field.split_once('=').ok_or_else(|| usage(&format!("`{field}` has no value")))?;
+        let slot = match key.trim().to_ascii_lowercase().as_str() {
+            "id" => &mut id,
+            "src" | "source" => &mut file,
+            "env" => &mut variable,
+            "type" => &mut kind,
+            other => return Err(usage(&format!("no field `{other}`")).into()),
+        };
+        *slot = Some(value.to_owned());
+    }
+    match kind.as_deref() {
+        None | Some("file" | "env") => {}
+        Some(other) => return Err(usage(&format!("no type `{other}`")).into()),
+    }
+    let id = id.filter(|id| !id.is_empty()).ok_or_else(|| usage("there is no id"))?;
+    if kind.as_deref() == Some("env") && variable.is_none() {
+        variable = file.take();
+    }
+    let value = match (file, variable) {
+        (Some(_), Some(_)) => return Err(usage("both a file and a variable").into()),
+        (Some(file), None) => {
+            std::fs::read(&file).with_context(|| format!("could not read the secret `{id}` from `{file}`"))?
+        }
+        (None, variable) => {
+            // As with Docker: without a source, the variable of the id's name, else the file of that name.
+            let name = variable.clone().unwrap_or_else(|| id.clone());
+            match (std::env::var_os(&name), variable) {
+                (Some(value), _) => std::os::unix::ffi::OsStringExt::into_vec(value),
+                (None, Some(name)) => {
+                    bail!("the secret `{id}` is to come from the variable `{name}`, which is not set")
+                }
+                (None, None) => std::fs::read(&id).with_context(|| {
+                    format!("the secret `{id}` is neither a variable nor a file of that name")
+                })?,
+            }
+        }
+    };
+    ensure!(value.len() <= 500 * 1024, "the secret `{id}` has {} bytes; 500 KiB is the limit", value.len());
+    Ok(Secret { id, value: value.into() })
+}
+
+fn ssh(text: &str) -> Result<(String, PathBuf)> {
+    let (id, path) = match text.split_once('=') {
+        Some((id, path)) => (id, Some(PathBuf::from(path))),
+        None => (text, None),
+    };
+    let path = path.or_else(|| std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from)).with_context(|| {
+        format!("`--ssh {text}`: SSH_AUTH_SOCK is not set; start an agent or give ID=SOCKET")
+    })?;
+    let metadata = std::fs::metadata(&path)
+        .with_context(|| format!("`--ssh {text}`: no socket `{}`", path.display()))?;
+    ensure!(
+        std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()),
+        CommandLine(anyhow!(
+            "`--ssh {text}`: `{}` is not the socket of an agent; add the key to an agent with ssh-add",
+            path.display()
+        ))
+    );
+    Ok((id.to_owned(), path))
+}
+
+fn add_host(text: &str) -> Result<(String, String)> {
+    let wrong = || CommandLine(anyhow!("`--add-host {text}`: write HOST:IP or HOST=IP"));
+    let (host, address) = text.split_once(['=', ':']).ok_or_else(wrong)?;
+    let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    let known = bare == "host-gateway" || bare.parse::<std::net::IpAddr>().is_ok();
+    ensure!(!host.is_empty() && known, wrong());
+    Ok((host.to_owned(), bare.to_owned()))
+}
+
+fn ulimit(text: &str) -> Result<Ulimit> {
+    let wrong = || {
+        CommandLine(anyhow!("`--ulimit {text}`: write NAME=SOFT or NAME=SOFT:HARD, such as nofile=1024:2048"))
+    };
+    let (name, value) = text.split_once('=').ok_or_else(wrong)?;
+    let (soft, hard) = value.split_once(':').unwrap_or((value, value));
+    let number = |text: &str| match text {
+        "-1" | "unlimited" => Ok(u64::MAX),
+        text => text.parse().map_err(|_| wrong()),
+    };
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    ensure!(soft <= hard, CommandLine(anyhow!("`--ulimit {text}`: the soft limit is above the hard one")));
+    Ok(Ulimit { name: name.to_owned(), soft, hard })
+}
+
+fn allow(right: &str) -> Result<String> {
+    match right {
+        "network.host" | "security.insecure" => Ok(right.to_owned()),
+        other => Err(CommandLine(anyhow!(
+            "`--allow {other}`: kiln knows no such right; there are network.host and security.insecure"
+        ))
+        .into()),
+    }
+}

@@ -1,0 +1,138 @@
+//! Diagnostics for people: what, where with the line and a caret, and what to do.
+
+use std::fmt::Write as _;
+
+use kiln_core::{Diagnostic, Severity, Span};
+
+/// Colours, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    pub colour: bool,
+}
+
+impl Style {
+    pub fn paint(self, code: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// Renders `diagnostic` with excerpts from the files that `source` knows, ending in a newline.
+///
+/// A range of several lines shows its first line; columns count Unicode scalar values, and control characters of the
+/// excerpt are shown as spaces so that the caret stays below what it means.
+pub fn render(diagnostic: &Diagnostic, source: &dyn Fn(&str) -> Option<String>, style: Style) -> String {
+    let (word, colour) = match diagnostic.severity {
+        Severity::Error => ("error", "1;31"),
+        Severity::Warning => ("warning", "1;33"),
+        Severity::Info => ("info", "1;34"),
+        Severity::Hint => ("hint", "1;36"),
+    };
+    let head = match diagnostic.code.as_str() {
+        "" => word.to_owned(),
+        code => format!("{word}[{code}]"),
+    };
+    let mut text = format!("{}: {}\n", style.paint(colour, &head), style.paint("1", &diagnostic.message));
+    if let Some(span) = &diagnostic.primary {
+        excerpt(&mut text, span, "", source, colour, style);
+    }
+    for label in &diagnostic.related {
+        excerpt(&mut text, &label.at, &label.text, source, "1;34", style);
+    }
+    for (index, line) in diagnostic.help.lines().enumerate() {
+        let lead = if index == 0 { style.paint("1;32", "help") + ":" } else { "     ".to_owned() };
+        let _ = writeln!(text, "{lead} {line}");
+    }
+    if !diagnostic.url.is_empty() {
+        let _ = writeln!(text, "see: {}", diagnostic.url);
+    }
+    text
+}
+
+fn excerpt(
+    text: &mut String,
+    span: &Span,
+    label: &str,
+    source: &dyn Fn(&str) -> Option<String>,
+    colour: &str,
+    style: Style,
+) {
+    let number = span.start.line.to_string();
+    let margin = " ".repeat(number.len());
+    let _ = writeln!(text, "{margin}{} {span}", style.paint("34", "-->"));
+    let Some(line) = source(&span.file).and_then(|file| nth_line(&file, span.start.line)) else {
+        if !label.is_empty() {
+            let _ = writeln!(text, "{margin} = {label}");
+        }
+        return;
+    };
+    let shown: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let length = shown.chars().count();
+    let indent = shown.chars().take_while(|c| c.is_whitespace()).count();
+    let (from, to) = match (span.start.column, span.end) {
+        (0, _) => (indent, length),
+        (column, end) if end.line == span.start.line && end.column > column => {
+            (column as usize - 1, (end.column as usize - 1).min(length))
+        }
+        (column, end) if end.line > span.start.line || end.column == 0 => (column as usize - 1, length),
+        (column, _) => (column as usize - 1, column as usize),
+    };
+    let from = from.min(length);
+    let carets = "^".repeat(to.saturating_sub(from).max(1));
+    let bar = style.paint("34", "|");
+    let _ = writeln!(text, "{margin} {bar}");
+    let _ = writeln!(text, "{} {bar} {}", style.paint("34", &number), shown.trim_end());
+    let mark = if label.is_empty() { carets } else { format!("{carets} {label}") };
+    let _ = writeln!(text, "{margin} {bar} {}{}", " ".repeat(from), style.paint(colour, &mark));
+}
+
+fn nth_line(file: &str, line: u32) -> Option<String> {
+    let file = file.strip_prefix('\u{feff}').unwrap_or(file);
+    file.split('\n').nth(line.checked_sub(1)? as usize).map(|line| line.trim_end_matches('\r').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_core::Position;
+
+    const PLAIN: Style = Style { colour: false };
+
+    fn span(line: u32, from: u32, to: u32) -> Span {
+        Span {
+            file: "Dockerfile".into(),
+            start: Position { line, column: from },
+            end: Position { line, column: to },
+        }
+    }
+
+    fn file(name: &str) -> Option<String> {
+        (name == "Dockerfile").then(|| "FROM a\n\tCOPY --from=b x y\n".to_owned())
+    }
+
+    #[test]
+    fn a_caret_stands_below_what_is_wrong() {
+        let diagnostic = Diagnostic::error("unknown-stage", "no stage named `b`")
+            .at(Some(span(2, 14, 15)))
+            .help("write `--from=a`");
+        assert_eq!(
+            render(&diagnostic, &file, PLAIN),
+            "error[unknown-stage]: no stage named `b`\n --> Dockerfile:2:14\n  |\n2 |  COPY --from=b x y\n  |              ^\n\
+             help: write `--from=a`\n"
+        );
+    }
+
+    #[test]
+    fn a_whole_line_is_marked_without_its_indentation() {
+        let diagnostic = Diagnostic::warning("", "odd").at(Some(span(2, 0, 0)));
+        assert!(
+            render(&diagnostic, &file, PLAIN).ends_with("2 |  COPY --from=b x y\n  |  ^^^^^^^^^^^^^^^^^\n")
+        );
+    }
+
+    #[test]
+    fn places_beyond_the_file_do_not_matter() {
+        for at in [span(9, 1, 2), span(1, 400, 500), span(0, 0, 0)] {
+            assert!(render(&Diagnostic::error("x", "y").at(Some(at)), &file, PLAIN).contains("Dockerfile"));
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Columns of text on standard output.
+
+use std::io::Write;
+
+use anyhow::{Context, Result};
+
+/// Left-aligned columns two spaces apart; those named in `right` are right-aligned. The last column is not padded.
+pub fn print(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> Result<()> {
+    let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
+    let mut widths = vec![0; head.len()];
+    for row in std::iter::once(&head).chain(rows) {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in std::iter::once(&head).chain(rows) {
+        for (column, cell) in row.iter().enumerate() {
+            let gap = " ".repeat(widths[column] - cell.chars().count());
+            match (right.contains(&column), column + 1 == row.len()) {
+                (true, _) => text.extend([&gap, cell.as_str()]),
+                (false, true) => text.push_str(cell),
+                (false, false) => text.extend([cell, gap.as_str()]),
+            }
+            if column + 1 < row.len() {
+                text.push_str("  ");
+            }
+        }
+        text.push('\n');
+    }
+    put(&text)
+}
+
+/// Writes to standard output; the caller ends quietly when nobody reads there any more.
+pub fn put(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("could not write to standard output")
+}

@@ -1,0 +1,528 @@
+//! Runs one step: makes its root and mounts from layers, runs the command in the sandbox, commits what it changed.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use kiln_core::fileop;
+use kiln_core::graph::{CacheMount, ClientMount, ExecOp, MountKind, Network, Security, Sharing};
+use kiln_core::merged::{Follow, Merged};
+use kiln_core::tree::Tree;
+use kiln_core::users::{self, Credentials};
+use kiln_core::{Diagnostic, Event, Stack, TreePath, Vertex, VertexId};
+use kiln_sandbox as sandbox;
+use kiln_store::{CacheDir, LayerDir, StepDir};
+
+use crate::error::{BuildError, StepFailure};
+use crate::export::whole_tree;
+use crate::forms::one_line;
+use crate::hosts;
+use crate::request::NetworkMode;
+use crate::resolve::Pinned;
+use crate::session::{Session, World};
+
+/// What keeps the directories of a running step where they are.
+#[derive(Default)]
+struct Held {
+    layers: Vec<LayerDir>,
+    caches: Vec<CacheDir>,
+    /// Step directories of writable binds, by mount.
+    steps: Vec<(usize, Stack, Vec<std::sync::Arc<Tree>>, StepDir)>,
+}
+
+impl Session<'_> {
+    /// Runs the step and commits one layer for each of `slots`, in order.
+    pub(crate) fn execute(
+        &self,
+        pinned: &Pinned,
+        id: VertexId,
+        op: &ExecOp,
+        inputs: &[Stack],
+        slots: &[usize],
+    ) -> Result<Vec<Stack>, BuildError> {
+        let vertex = &pinned.graph[id];
+        let root_stack = match &op.mounts[0].kind {
+            MountKind::Bind { input: Some(input), .. } => {
+                self.stack_of(&pinned.graph, vertex, *input, inputs)?
+            }
+            _ => Stack::default(),
+        };
+        let root = self.merged(&root_stack)?;
+        let network = self.network(vertex, op)?;
+        self.check_rights(vertex, op)?;
+        let user = self.run_user(vertex, op, &root)?;
+
+        let mut held = Held::default();
+        let mut lowers = self.forms.lowers(&root_stack, &mut held.layers)?;
+        let step = self.forms.begin_step(&root)?;
+        let mut spec = sandbox::Spec::new(
+            sandbox::Root {
+                lowers: Vec::new(),
+                upper: Some(step.upper().to_owned()),
+                work: Some(step.work().to_owned()),
+            },
+            op.args.iter().map(OsString::from).collect(),
+        );
+        spec.env = self.environment(op, &user);
+        spec.cwd = PathBuf::from(if op.cwd.is_empty() { "/" } else { &op.cwd });
+        spec.user = sandbox::User { uid: user.uid, gid: user.gid, groups: user.groups.clone() };
+        spec.hostname =
+            if op.hostname.is_empty() { "buildkitsandbox".to_owned() } else { op.hostname.clone() };
+        spec.network = network;
+        spec.security = match op.security {
+            Security::Sandbox => sandbox::Security::Default,
+            Security::Insecure => sandbox::Security::Insecure,
+        };
+        spec.shm_size = match op.shm_size_kib {
+            0 => self.request.shm_size.unwrap_or(64 << 20),
+            kib => u64::from(kib) << 10,
+        };
+        spec.ulimits = self.ulimits(vertex, op)?;
+        let aliases = op.host_aliases.iter().chain(&self.request.add_hosts);
+        spec.hosts =
+            hosts::hosts_file(&spec.hostname, aliases.map(|(name, address)| (&name[..], &address[..])));
+        spec.resolv_conf = hosts::resolv_conf(network == sandbox::Network::Host);
+        self.mounts(pinned, vertex, op, inputs, slots, &mut spec, &mut held)?;
+        lowers.extend(self.forms.stubs(&root, &spec, &mut held.layers)?);
+        if lowers.is_empty() {
+            lowers.push(self.forms.empty_directory()?);
+        }
+        spec.root.lowers = lowers;
+
+        let sandbox = self.driver.sandbox()?;
+        let exit = sandbox.run(
+            &spec,
+            &mut |stream, data| {
+                let stream = match stream {
+                    sandbox::Stream::Stdout => kiln_core::event::Stream::Stdout,
+                    sandbox::Stream::Stderr => kiln_core::event::Stream::Stderr,
+                };
+                self.events.emit(Event::Log { vertex: id, stream, data: data.to_vec() });
+            },
+            self.cancel,
+        );
+        match exit {
+            Ok(sandbox::Exit::Code(code)) if succeeded(op, code) => {}
+            Ok(sandbox::Exit::Code(code)) => {
+                return Err(failed(id, vertex, op, &format!("ended with exit code {code}"), ""));
+            }
+            Ok(sandbox::Exit::Signal(signal)) => {
+                let help = if signal == 9 { "signal 9 often means that memory ran out" } else { "" };
+                return Err(failed(id, vertex, op, &format!("was killed by signal {signal}"), help));
+            }
+            Ok(sandbox::Exit::Cancelled) => return Err(BuildError::Cancelled),
+            Err(error) => return Err(self.not_run(id, vertex, op, error)),
+        }
+
+        let below = self.trees(&root_stack)?;
+        let mut steps = std::mem::take(&mut held.steps);
+        steps.push((0, root_stack, below, step));
+        steps.sort_by_key(|(slot, ..)| *slot);
+        let mut outputs = Vec::new();
+        for (slot, stack, below, step) in steps {
+            if slots.contains(&slot) {
+                outputs.push(self.commit(&stack, &below, step)?);
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn commit(
+        &self,
+        stack: &Stack,
+        below: &[std::sync::Arc<Tree>],
+        step: StepDir,
+    ) -> Result<Stack, BuildError> {
+        let (layer, _) = step
+            .commit(below)
+            .map_err(|error| BuildError::world("could not commit what the step changed", error))?;
+        Ok(stack.with(&[layer]))
+    }
+
+    fn mounts(
+        &self,
+        pinned: &Pinned,
+        vertex: &Vertex,
+        op: &ExecOp,
+        inputs: &[Stack],
+        slots: &[usize],
+        spec: &mut sandbox::Spec,
+        held: &mut Held,
+    ) -> Result<(), BuildError> {
+        // Locks on cache mounts are taken in one order everywhere, so that no two builds wait for each other.
+        let mut order: Vec<usize> = (1..op.mounts.len()).collect();
+        order.sort_by_key(|&index| match &op.mounts[index].kind {
+            MountKind::Cache(cache) => Some((&cache.id, index)),
+            _ => None,
+        });
+        let mut made = Vec::new();
+        for index in order {
+            let mount = &op.mounts[index];
+            let kind = match &mount.kind {
+                MountKind::Bind { input: None, .. } => {
+                    let source = self.forms.empty_directory()?;
+                    sandbox::MountKind::Bind { source, readonly: mount.readonly }
+                }
+                MountKind::Bind { input: Some(input), selector } => {
+                    let keep = slots.contains(&index);
+                    self.bind(
+                        pinned,
+                        vertex,
+                        (index, *input, selector),
+                        mount.readonly && !keep,
+                        inputs,
+                        held,
+                    )?
+                }
+                MountKind::Cache(cache) => sandbox::MountKind::Bind {
+                    source: self.cache_directory(pinned, vertex, cache, inputs, held)?,
+                    readonly: mount.readonly,
+                },
+                MountKind::Tmpfs { size_kib } => {
+                    sandbox::MountKind::Tmpfs { size: u64::from(*size_kib) << 10, mode: 0o1777 }
+                }
+                MountKind::Secret(client) => match self.secret(vertex, client)? {
+                    Some(content) => sandbox::MountKind::File {
+                        content,
+                        mode: client.mode,
+                        uid: client.uid,
+                        gid: client.gid,
+                    },
+                    None => continue,
+                },
+                MountKind::Ssh(client) => match self.agent(vertex, client)? {
+                    Some(source) => sandbox::MountKind::Bind { source, readonly: false },
+                    None => continue,
+                },
+            };
+            made.push((index, sandbox::Mount { target: PathBuf::from(&mount.target), kind }));
+        }
+        made.sort_by_key(|(index, _)| *index);
+        spec.mounts.extend(made.into_iter().map(|(_, mount)| mount));
+        for secret in &op.secret_env {
+            let client =
+                ClientMount { id: secret.id.clone(), required: secret.required, mode: 0, uid: 0, gid: 0 };
+            if let Some(value) = self.secret(vertex, &client)? {
+                let value = std::os::unix::ffi::OsStringExt::from_vec(value);
+                spec.env.retain(|(name, _)| *name != *secret.name);
+                spec.env.push((OsString::from(&secret.name), value));
+            }
+        }
+        Ok(())
+    }
+
+    /// A directory or file of another stack. What is selected out of it is laid out as a layer of its own.
+    fn bind(
+        &self,
+        pinned: &Pinned,
+        vertex: &Vertex,
+        (index, input, selector): (usize, usize, &str),
+        readonly: bool,
+        inputs: &[Stack],
+        held: &mut Held,
+    ) -> Result<sandbox::MountKind, BuildError> {
+        let whole = TreePath::clean(selector).is_root();
+        let (stack, name) = if whole {
+            (self.stack_of(&pinned.graph, vertex, input, inputs)?, None)
+        } else {
+            let merged = self.input_merged(&pinned.graph, vertex, input, inputs)?;
+            let wanted = TreePath::clean(selector);
+            let found = merged.resolve(&wanted, Follow::Last).ok().and_then(|resolved| {
+                resolved.found.map(|found| (resolved.path.clone(), found.is_directory()))
+            });
+            let Some((path, directory)) = found else {
+                return Err(BuildError::wrong(
+                    Diagnostic::error(
+                        "mount-source-not-found",
+                        format!("`{}` is not there to be mounted", wanted.display()),
+                    )
+                    .at(vertex.origin.first().cloned())
+                    .help("check `source=`; files of the context may be left out by .dockerignore"),
+                ));
+            };
+            let layer = self.selected_layer(&merged, &path, directory)?;
+            let name = (!directory).then(|| path.name().to_vec());
+            (Stack(vec![layer]), name)
+        };
+        let mut lowers = self.forms.lowers(&stack, &mut held.layers)?;
+        if lowers.is_empty() {
+            lowers.push(self.forms.empty_directory()?);
+        }
+        if let Some(name) = name {
+            let file = lowers[0].join(os_path(&name));
+            if readonly {
+                return Ok(sandbox::MountKind::Bind { source: file, readonly: true });
+            }
+            // A writable file: its changes are thrown away with the copy.
+            let directory = self.forms.empty_directory()?;
+            let copy = directory.join(os_path(&name));
+            std::fs::copy(&file, &copy)
+                .map_err(|error| BuildError::world(format!("could not copy `{}`", copy.display()), error))?;
+            return Ok(sandbox::MountKind::Bind { source: copy, readonly: false });
+        }
+        if readonly && lowers.len() == 1 {
+            return Ok(sandbox::MountKind::Bind { source: lowers.remove(0), readonly: true });
+        }
+        let merged = self.merged(&stack)?;
+        let step = self.forms.begin_step(&merged)?;
+        let kind = sandbox::MountKind::Overlay {
+            lowers,
+            upper: step.upper().to_owned(),
+            work: step.work().to_owned(),
+        };
+        held.steps.push((index, stack.clone(), self.trees(&stack)?, step));
+        Ok(kind)
+    }
+
+    /// The directory of a cache mount, made from its seed the first time.
+    fn cache_directory(
+        &self,
+        pinned: &Pinned,
+        vertex: &Vertex,
+        cache: &CacheMount,
+        inputs: &[Stack],
+        held: &mut Held,
+    ) -> Result<PathBuf, BuildError> {
+        let seed = match cache.seed {
+            Some(input) => Some(self.stack_of(&pinned.graph, vertex, input, inputs)?),
+            None => None,
+        };
+        let start = match &seed {
+            Some(stack) => stack.id().to_string(),
+            None => format!("{:o} {} {}", cache.mode, cache.uid, cache.gid),
+        };
+        let identity = kiln_core::Digest::of(format!("kiln cache mount 1\n{start}\n{}", cache.id).as_bytes());
+        let sharing = match cache.sharing {
+            Sharing::Shared => kiln_store::CacheSharing::Shared,
+            Sharing::Private => kiln_store::CacheSharing::Private,
+            Sharing::Locked => kiln_store::CacheSharing::Locked,
+        };
+        let directory = self
+            .driver
+            .store
+            .cache_mount(&identity, &cache.id, sharing, self.cancel, &mut |new| match &seed {
+                Some(stack) => self.seed(stack, new).map_err(|error| std::io::Error::other(one_line(&error))),
+                None => kiln_store::own(new, cache.mode, cache.uid, cache.gid),
+            })
+            .map_err(|error| {
+                BuildError::world(format!("could not open the cache mount `{}`", cache.id), error)
+            })?;
+        if self.cancel.is_cancelled() {
+            return Err(BuildError::Cancelled);
+        }
+        let path = directory.below(&TreePath::clean(&cache.selector)).map_err(|error| {
+            BuildError::world(format!("could not open the cache mount `{}`", cache.id), error)
+        })?;
+        held.caches.push(directory);
+        Ok(path)
+    }
+
+    /// Fills a new cache mount with what it starts from.
+    fn seed(&self, stack: &Stack, to: &Path) -> Result<(), BuildError> {
+        let tree = whole_tree(&self.merged(stack)?);
+        self.forms.directories_for(&tree)?;
+        self.driver
+            .store
+            .write_into(to, &tree, &|place, path| self.forms.open_outside(place, path))
+            .map_err(|error| BuildError::world("could not copy what the cache mount starts from", error))
+    }
+
+    fn secret(&self, vertex: &Vertex, client: &ClientMount) -> Result<Option<Vec<u8>>, BuildError> {
+        match self.request.secrets.iter().find(|secret| secret.id == client.id) {
+            Some(secret) => Ok(Some(secret.value.to_vec())),
+            None if !client.required => Ok(None),
+            None => Err(BuildError::wrong(
+                Diagnostic::error("secret-missing", format!("the step needs the secret `{}`", client.id))
+                    .at(vertex.origin.first().cloned())
+                    .help(format!("give it with `--secret id={},src=FILE`", client.id)),
+            )),
+        }
+    }
+
+    fn agent(&self, vertex: &Vertex, client: &ClientMount) -> Result<Option<PathBuf>, BuildError> {
+        match self.request.ssh.iter().find(|(id, _)| *id == client.id) {
+            Some((_, socket)) => Ok(Some(socket.clone())),
+            None if !client.required => Ok(None),
+            None => Err(BuildError::wrong(
+                Diagnostic::error("ssh-missing", format!("the step needs the SSH agent `{}`", client.id))
+                    .at(vertex.origin.first().cloned())
+                    .help(format!("give it with `--ssh {}`", client.id)),
+            )),
+        }
+    }
+
+    fn network(&self, vertex: &Vertex, op: &ExecOp) -> Result<sandbox::Network, BuildError> {
+        let asked = match op.network {
+            Network::Unset => self.request.network,
+            Network::Default => NetworkMode::Default,
+            Network::None => NetworkMode::None,
+            Network::Host => {
+                self.demand(vertex, "network.host", "the network of the host")?;
+                NetworkMode::Host
+            }
+        };
+        Ok(match asked {
+            NetworkMode::Default => sandbox::Network::Private,
+            NetworkMode::None => sandbox::Network::None,
+            NetworkMode::Host => sandbox::Network::Host,
+        })
+    }
+
+    fn check_rights(&self, vertex: &Vertex, op: &ExecOp) -> Result<(), BuildError> {
+        if op.security == Security::Insecure {
+            self.demand(vertex, "security.insecure", "a step without protections")?;
+        }
+        match op.devices.iter().find(|device| device.required) {
+            None => Ok(()),
+            Some(device) => Err(BuildError::wrong(
+                Diagnostic::error("device-missing", format!("there is no device `{}`", device.name))
+                    .at(vertex.origin.first().cloned())
+                    .help("kiln has no CDI devices; leave out `required` if the step can do without"),
+            )),
+        }
+    }
+
+    fn demand(&self, vertex: &Vertex, right: &str, what: &str) -> Result<(), BuildError> {
+        if self.request.allow.iter().any(|allowed| allowed == right) {
+            return Ok(());
+        }
+        Err(BuildError::wrong(
+            Diagnostic::error("not-allowed", format!("the step wants {what}, which was not granted"))
+                .at(vertex.origin.first().cloned())
+                .help(format!("if you trust this build file, add `--allow {right}`")),
+        ))
+    }
+
+    fn run_user(&self, vertex: &Vertex, op: &ExecOp, root: &Merged) -> Result<Credentials, BuildError> {
+        let mut world = World { forms: &self.forms, contexts: Vec::new() };
+        users::credentials(&op.user, &mut |file| fileop::account_file(root, &mut world, file)).map_err(
+            |error| {
+                BuildError::wrong(
+                    Diagnostic::error("unknown-user", error.to_string())
+                        .at(vertex.origin.first().cloned())
+                        .help("make the user in an earlier RUN, or use a numeric id"),
+                )
+            },
+        )
+    }
+
+    /// Variables in the order in which later ones win, with the ones that are no part of the step's key.
+    fn environment(&self, op: &ExecOp, user: &Credentials) -> Vec<(OsString, OsString)> {
+        let mut env: Vec<(String, String)> = Vec::new();
+        let mut set = |name: &str, value: &str| match env.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => value.clone_into(old),
+            None => env.push((name.to_owned(), value.to_owned())),
+        };
+        for (name, value) in &op.env {
+            set(name, value);
+        }
+        for (name, value) in &self.request.proxies {
+            for name in [name.to_uppercase(), name.to_lowercase()] {
+                if !op.env.iter().any(|(known, _)| *known == name) {
+                    set(&name, value);
+                }
+            }
+        }
+        if !op.env.iter().any(|(name, _)| name == "PATH") {
+            set("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        }
+        if !op.env.iter().any(|(name, _)| name == "HOME") {
+            set("HOME", &String::from_utf8_lossy(&user.home));
+        }
+        env.into_iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    fn ulimits(&self, vertex: &Vertex, op: &ExecOp) -> Result<Vec<sandbox::Ulimit>, BuildError> {
+        let unlimited = |value: u64| (value != u64::MAX).then_some(value);
+        let mut limits: Vec<sandbox::Ulimit> = Vec::new();
+        for limit in self.request.ulimits.iter().chain(&op.ulimits) {
+            let resource = sandbox::Resource::parse(&limit.name).ok_or_else(|| {
+                BuildError::wrong(
+                    Diagnostic::error("unknown-ulimit", format!("there is no limit called `{}`", limit.name))
+                        .at(vertex.origin.first().cloned()),
+                )
+            })?;
+            limits.retain(|known| known.resource != resource);
+            limits.push(sandbox::Ulimit {
+                resource,
+                soft: unlimited(limit.soft),
+                hard: unlimited(limit.hard),
+            });
+        }
+        Ok(limits)
+    }
+
+    /// The sandbox could not start the command: mostly the command is to blame, otherwise the machine.
+    fn not_run(
+        &self,
+        id: VertexId,
+        vertex: &Vertex,
+        op: &ExecOp,
+        error: sandbox::SandboxError,
+    ) -> BuildError {
+        if self.cancel.is_cancelled() {
+            return BuildError::Cancelled;
+        }
+        match is_about_the_program(&error) {
+            true => failed(
+                id,
+                vertex,
+                op,
+                &format!("could not be started: {}", one_line(&error)),
+                start_help(&error),
+            ),
+            false => BuildError::world(format!("could not run `{}`", vertex.name), error),
+        }
+    }
+}
+
+/// The command is to blame and not the machine.
+pub(crate) fn is_about_the_program(error: &sandbox::SandboxError) -> bool {
+    use sandbox::SandboxError as E;
+    matches!(
+        error,
+        E::ProgramNotFound { .. }
+            | E::NoInterpreter { .. }
+            | E::NotExecutable { .. }
+            | E::ExecFormat { .. }
+            | E::Spec(_)
+    )
+}
+
+fn start_help(error: &sandbox::SandboxError) -> &'static str {
+    match error {
+        sandbox::SandboxError::ProgramNotFound { program, .. } if program == "/bin/sh" => {
+            "this stage has no shell; use the JSON form, or start from an image that has one"
+        }
+        sandbox::SandboxError::ExecFormat { .. } => {
+            "the program is for another processor; build it for this one, or register an emulator with binfmt_misc"
+        }
+        _ => "",
+    }
+}
+
+fn succeeded(op: &ExecOp, code: i32) -> bool {
+    match op.ok_exit_codes[..] {
+        [] => code == 0,
+        ref codes => u32::try_from(code).is_ok_and(|code| codes.contains(&code)),
+    }
+}
+
+fn failed(id: VertexId, vertex: &Vertex, op: &ExecOp, how: &str, help: &str) -> BuildError {
+    let command = match &op.args[..] {
+        [shell, flag, text] if flag == "-c" && shell.ends_with("sh") => text.clone(),
+        args => args.join(" "),
+    };
+    let command = match command.char_indices().nth(120) {
+        Some((cut, _)) => format!("{}…", &command[..cut]),
+        None => command,
+    };
+    let diagnostic = Diagnostic::error("step-failed", format!("`{}` {how}", command.replace('\n', "⏎")))
+        .at(vertex.origin.first().cloned())
+        .help(help);
+    BuildError::Step(StepFailure { vertex: id, name: vertex.name.clone(), diagnostic })
+}
+
+fn os_path(bytes: &[u8]) -> &Path {
+    use std::os::unix::ffi::OsStrExt;
+    Path::new(std::ffi::OsStr::from_bytes(bytes))
+}

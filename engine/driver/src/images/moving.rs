@@ -1,0 +1,252 @@
+//! Images in and out of the store: archives, layouts, and plain files that become one.
+
+use std::fs::File;
+use std::path::Path;
+
+use kiln_core::event::Silent;
+use kiln_core::plan::{HistoryEntry, Plan};
+use kiln_core::{Cancel, Digest, ImageRef, Platform, Request, Stack};
+
+use kiln_oci::{Descriptor, Index, LayoutReader, Manifest, media_type};
+
+use crate::Driver;
+use crate::error::BuildError;
+use crate::export::{Named, write_archive, write_whole};
+use crate::forms::{Forms, Interruptible};
+use crate::outcome::SourceTexts;
+use crate::request::{
+    BuildFile, BuildRequest, ContextLocation, Destination, NetworkMode, OutputKind, OutputSpec,
+};
+use crate::session::Session;
+use crate::solve::Solved;
+
+/// In which form images are saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveFormat {
+    Oci,
+    Docker,
+}
+
+/// A tar archive that is to be an image.
+#[derive(Debug)]
+pub struct ImportRequest<'a> {
+    /// A tar archive, plain or compressed.
+    pub source: &'a Path,
+    pub name: ImageRef,
+    /// Lines of a Dockerfile that set the configuration.
+    pub changes: &'a [String],
+    pub platform: Platform,
+}
+
+impl Driver {
+    /// Makes an image of one layer from an archive of files, with owners and times as they are there.
+    pub fn import(&self, request: &ImportRequest<'_>, cancel: &Cancel) -> Result<Digest, BuildError> {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+            BuildError::world(format!("could not import `{}`", request.source.display()), error)
+        };
+        let file = File::open(request.source).map_err(|error| failed(error.into()))?;
+        let (_, stream) =
+            kiln_oci::compression::decompress_any(file).map_err(|error| failed(error.into()))?;
+        let mut unpacking = self.store.unpack_by_content(true).map_err(|error| failed(error.into()))?;
+        kiln_oci::read_archive(
+            Interruptible { inner: stream, cancel },
+            &mut unpacking,
+            &kiln_oci::Limits::default(),
+        )
+        .map_err(|error| if cancel.is_cancelled() { BuildError::Cancelled } else { failed(error.into()) })?;
+        let (layer, _) = unpacking.finish().map_err(|error| failed(error.into()))?;
+
+        let text = format!("FROM scratch\n{}\n", request.changes.join("\n"));
+        let build = build_request(request, text.as_bytes());
+        let (sources, silent) = (SourceTexts::default(), Silent);
+        let session = Session::new(self, &build, &sources, &silent, cancel);
+        let plan = session.plan()?;
+        if plan.targets.iter().any(|target| target.root.is_some()) {
+            return Err(BuildError::wrong(
+                kiln_core::Diagnostic::error(
+                    "bad-change",
+                    "a change of an import sets configuration and makes no layer",
+                )
+                .help("import first, then build `FROM` the result"),
+            ));
+        }
+        let mut pinned = session.resolve(Plan { graph: kiln_core::Graph::default(), ..plan })?;
+        for target in &mut pinned.targets {
+            let line = HistoryEntry {
+                created_by: format!("import {}", request.source.file_name().unwrap_or_default().display()),
+                comment: "kiln image import".to_owned(),
+                layer: Some(0),
+            };
+            target.history.insert(0, line);
+        }
+        let solved = Solved::of_stacks(&pinned, vec![Stack(vec![layer])]);
+        let outcome = session.export(&solved)?;
+        Ok(outcome.top.unwrap_or_else(|| unreachable!("the store is an output")).digest)
+    }
+}
+
+/// A build whose file holds nothing but configuration.
+fn build_request(request: &ImportRequest<'_>, text: &[u8]) -> BuildRequest {
+    let name = "changes".to_owned();
+    BuildRequest {
+        frontend: Request {
+            file: name.clone(),
+            platforms: vec![request.platform.clone()],
+            build_platform: Platform::host(),
+            ..Request::default()
+        },
+        context: ContextLocation::Empty,
+        build_file: BuildFile::Text { name, text: text.into() },
+        named_contexts: Vec::new(),
+        tags: vec![request.name.clone()],
+        outputs: vec![OutputSpec {
+            kind: OutputKind::Store,
+            destination: None,
+            compression: None,
+            names: Vec::new(),
+            rewrite_timestamp: true,
+        }],
+        pull: false,
+        network: NetworkMode::None,
+        add_hosts: Vec::new(),
+        secrets: Vec::new(),
+        ssh: Vec::new(),
+        ulimits: Vec::new(),
+        shm_size: None,
+        allow: Vec::new(),
+        proxies: Vec::new(),
+        annotations: Vec::new(),
+    }
+}
+
+impl Driver {
+    /// Writes images, each with the name it was asked for by, into one archive.
+    pub fn save(
+        &self,
+        images: &[String],
+        to: &Destination,
+        format: SaveFormat,
+        cancel: &Cancel,
+    ) -> Result<(), BuildError> {
+        let silent = Silent;
+        let forms = Forms::new(&self.store, &self.registries, &silent, cancel);
+        let mut named = Vec::new();
+        for image in images {
+            let (top, pulled_from) = self.find_digest(image)?;
+            let bytes = self.document(&top)?;
+            let said = kiln_oci::document::media_type_of(&bytes, None)
+                .map_err(|error| BuildError::world(format!("the document {top} is damaged"), error))?;
+            let mut blobs = Vec::new();
+            for (_, stored) in self.images_of(&top, pulled_from)? {
+                let document = stored.document(self)?;
+                // Layers of a base that nothing has read yet are fetched now.
+                for layer in stored.stack(&document, &forms)?.0 {
+                    forms.blob_of(&layer)?;
+                }
+                blobs.extend(stored.manifest.layers.iter().cloned());
+                blobs.push(stored.manifest.config.clone());
+                let size = self.document(&stored.digest)?.len() as u64;
+                blobs.push(Descriptor::new(stored.manifest.media_type.clone(), stored.digest, size));
+            }
+            let top = Descriptor::new(said, top, bytes.len() as u64);
+            if blobs.iter().all(|blob| blob.digest != top.digest) {
+                blobs.push(top.clone());
+            }
+            let name = ImageRef::parse(image).ok().map(ImageRef::or_latest);
+            let is_name = |name: &ImageRef| name.digest.is_none() && !self.is_digest(image);
+            named.push(Named { top, blobs, names: name.into_iter().filter(is_name).collect() });
+        }
+        let output = OutputSpec {
+            kind: OutputKind::OciArchive,
+            destination: Some(to.clone()),
+            compression: None,
+            names: Vec::new(),
+            rewrite_timestamp: true,
+        };
+        write_whole(&output, |out| write_archive(&forms, &named, format == SaveFormat::Docker, out))
+    }
+
+    /// The text found its image by digest and is no name for it.
+    fn is_digest(&self, image: &str) -> bool {
+        let name = ImageRef::parse(image).map(|name| name.or_latest().to_string()).unwrap_or_default();
+        let known = |name: &str| matches!(self.store.image(name), Ok(Some(_)));
+        !known(&name) && !known(&format!("{}{name}", crate::source::image::PULLED))
+    }
+
+    /// Takes all images of an archive or layout directory in; `None` is standard input. Returns names and digests.
+    pub fn load(
+        &self,
+        from: Option<&Path>,
+        cancel: &Cancel,
+    ) -> Result<Vec<(Option<String>, Digest)>, BuildError> {
+        let what = from.map_or_else(|| "standard input".to_owned(), |path| format!("`{}`", path.display()));
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+            BuildError::world(format!("could not load images from {what}"), error)
+        };
+        let scratch = self.store.root().join("tmp");
+        let layout = match from {
+            Some(path) => LayoutReader::open(path, &scratch),
+            None => LayoutReader::open_stream("standard input", std::io::stdin().lock(), &scratch),
+        }
+        .map_err(|error| failed(error.into()))?;
+        let mut loaded = Vec::new();
+        for (names, entry) in layout.images() {
+            self.load_document(&layout, entry, cancel).map_err(|error| match error {
+                BuildError::World { source: Some(source), .. } => failed(source),
+                error => error,
+            })?;
+            let references: Vec<ImageRef> =
+                names.iter().filter_map(|name| ImageRef::parse(name).ok()).collect();
+            for name in &references {
+                let name = name.clone().or_latest();
+                self.store
+                    .set_image(&name.to_string(), &entry.digest)
+                    .map_err(|error| BuildError::world("could not name the image", error))?;
+                loaded.push((Some(name.familiar()), entry.digest.0));
+            }
+            if references.is_empty() {
+                self.store
+                    .set_image(&super::unnamed(&entry.digest), &entry.digest)
+                    .map_err(|error| BuildError::world("could not name the image", error))?;
+                loaded.push((None, entry.digest.0));
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// Copies a manifest or index with all below it into the store.
+    pub(crate) fn load_document(
+        &self,
+        layout: &LayoutReader,
+        entry: &Descriptor,
+        cancel: &Cancel,
+    ) -> Result<(), BuildError> {
+        fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> BuildError {
+            BuildError::world("the images are damaged", error)
+        }
+        let bytes = layout.document(entry).map_err(damaged)?;
+        if media_type::is_index(&entry.media_type) {
+            let index = Index::parse(&bytes, Some(&entry.media_type)).map_err(damaged)?;
+            for image in index.images() {
+                self.load_document(layout, image, cancel)?;
+            }
+        } else {
+            let manifest = Manifest::parse(&bytes, Some(&entry.media_type)).map_err(damaged)?;
+            manifest.check_is_image().map_err(damaged)?;
+            for blob in manifest.layers.iter().chain([&manifest.config]) {
+                if self.store.has_blob(&blob.digest) {
+                    continue;
+                }
+                let content = layout.blob(blob).map_err(damaged)?;
+                let mut content = Interruptible { inner: content, cancel };
+                let mut writer = self.store.blob_writer().map_err(damaged)?;
+                std::io::copy(&mut content, &mut writer).map_err(|error| {
+                    if cancel.is_cancelled() { BuildError::Cancelled } else { damaged(error) }
+                })?;
+                writer.commit(Some(blob.digest)).map_err(damaged)?;
+            }
+        }
+        self.store.put_blob(&bytes).map_err(damaged)?;
+        Ok(())
+    }
+}

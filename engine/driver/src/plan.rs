@@ -1,0 +1,61 @@
+//! Asks the frontend for a plan, and says to the person what it found.
+
+use std::sync::atomic::Ordering;
+
+use kiln_core::graph::Op;
+use kiln_core::{Event, Plan};
+use kiln_plugin::{FrontendChoice, PlanError};
+
+use crate::error::BuildError;
+use crate::forms::lock;
+use crate::resolve::Pinned;
+use crate::session::Session;
+
+impl Session<'_> {
+    pub(crate) fn plan(&self) -> Result<Plan, BuildError> {
+        let host = lock(&self.driver.plugins);
+        let plan = host
+            .plan(&FrontendChoice::Dockerfile, &self.request.frontend, self, self.cancel)
+            .map_err(|error| self.not_planned(error))?;
+        if let Some(seconds) = plan.epoch {
+            *lock(&self.now) = kiln_core::tree::Time { seconds, nanoseconds: 0 };
+        }
+        for diagnostic in &plan.diagnostics {
+            self.events.emit(Event::Diagnostic(diagnostic.clone()));
+        }
+        Ok(plan)
+    }
+
+    fn not_planned(&self, error: PlanError) -> BuildError {
+        match error {
+            _ if self.cancel.is_cancelled() => BuildError::Cancelled,
+            PlanError::Cancelled => BuildError::Cancelled,
+            PlanError::Wrong(diagnostics) if self.refused.load(Ordering::Relaxed) => {
+                BuildError::Refused(diagnostics)
+            }
+            PlanError::Wrong(diagnostics) => BuildError::Wrong(diagnostics),
+            PlanError::UnknownFrontend { .. } => {
+                BuildError::wrong(kiln_core::Diagnostic::error("unknown-frontend", error.to_string()))
+            }
+            PlanError::Plugin(error) => {
+                BuildError::world("a plugin failed; the build file is not to blame", error)
+            }
+            PlanError::Load(error) => BuildError::world("a plugin cannot be used", error),
+        }
+    }
+
+    /// Tells whoever shows progress what there is to do.
+    pub(crate) fn announce(&self, pinned: &Pinned) {
+        let shown = |id: &usize| pinned.reachable[*id] && !pinned.graph[*id].name.is_empty();
+        let vertices = (0..pinned.graph.len())
+            .filter(shown)
+            .map(|id| (id, pinned.graph[id].name.clone(), pinned.graph[id].group.clone()))
+            .collect();
+        self.events.emit(Event::Planned { vertices });
+    }
+}
+
+/// Whether people count it as a step: it runs or copies, and is not where something comes from.
+pub(crate) fn is_step(op: &Op) -> bool {
+    !matches!(op, Op::Source(_))
+}

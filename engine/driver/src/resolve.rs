@@ -1,0 +1,278 @@
+//! From a plan to fixed bytes: every mutable name becomes a digest, every vertex gets its definition key.
+
+use std::collections::HashMap;
+
+use kiln_core::fileop::FileOpError;
+use kiln_core::graph::{FileAction, MountKind, Op, SourceOp};
+use kiln_core::key::{self, InputKey};
+use kiln_core::seams::ImageRequest;
+use kiln_core::select::{self, Selection};
+use kiln_core::{CacheKey, Diagnostic, Graph, Output, Plan, Stack, Target, Vertex, VertexId};
+
+use crate::error::BuildError;
+use crate::explain::{Notes, StepNote};
+use crate::session::Session;
+
+/// A plan in which only digests are left.
+pub(crate) struct Pinned {
+    pub(crate) graph: Graph,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) epoch: Option<i64>,
+    pub(crate) export_options: Vec<(String, String)>,
+    /// What a target needs; the rest is as if it were not there.
+    pub(crate) reachable: Vec<bool>,
+    /// Definition keys; none for contexts, which have no digest of their own.
+    pub(crate) keys: Vec<Option<CacheKey>>,
+    /// It, or something it reads, is not to be looked up.
+    pub(crate) no_lookup: Vec<bool>,
+    /// Which outputs of each vertex are read, in order; lists of outputs have this order.
+    pub(crate) slots: Vec<Vec<usize>>,
+    pub(crate) image_stacks: HashMap<VertexId, Stack>,
+    /// What each key was made of, to say later why it differs.
+    pub(crate) notes: Vec<Option<StepNote>>,
+    pub(crate) before: Notes,
+}
+
+impl Pinned {
+    /// Position of an output among those that an executor returns.
+    pub(crate) fn slot_position(&self, output: Output) -> usize {
+        self.slots[output.vertex].iter().position(|slot| *slot == output.slot).unwrap_or(0)
+    }
+
+    /// More than one step can be under way: worth a thread each.
+    pub(crate) fn is_parallel(&self) -> bool {
+        let work = |vertex: &Vertex| crate::plan::is_step(&vertex.op);
+        let mut readers = HashMap::<VertexId, usize>::new();
+        let mut several_inputs = false;
+        for (_, vertex) in self.graph.vertices().iter().enumerate().filter(|(id, _)| self.reachable[*id]) {
+            let mut inputs: Vec<VertexId> =
+                vertex.inputs.iter().map(|input| input.vertex).filter(|id| work(&self.graph[*id])).collect();
+            inputs.dedup();
+            several_inputs |= inputs.len() > 1;
+            for input in inputs {
+                *readers.entry(input).or_default() += 1;
+            }
+        }
+        several_inputs || self.targets.len() > 1 || readers.values().any(|count| *count > 1)
+    }
+}
+
+impl Session<'_> {
+    /// Pins sources and computes keys, walking the graph once from inputs to readers.
+    pub(crate) fn resolve(&self, plan: Plan) -> Result<Pinned, BuildError> {
+        let Plan { graph, targets, epoch, export_options, .. } = plan;
+        let roots: Vec<Output> = targets.iter().filter_map(|target| target.root).collect();
+        let reachable = reachable(&graph, &roots);
+        let mut pinned = Pinned {
+            slots: kiln_core::solve::slots(&graph, roots.iter().copied()),
+            keys: vec![None; graph.len()],
+            no_lookup: vec![false; graph.len()],
+            notes: (0..graph.len()).map(|_| None).collect(),
+            image_stacks: HashMap::new(),
+            before: Notes::default(),
+            graph,
+            targets,
+            epoch,
+            export_options,
+            reachable,
+        };
+        let mut wrong = Vec::new();
+        for id in 0..pinned.graph.len() {
+            if !pinned.reachable[id] {
+                continue;
+            }
+            match self.resolve_vertex(&mut pinned, id) {
+                Ok(()) => {}
+                Err(BuildError::Wrong(diagnostics)) => wrong.extend(diagnostics),
+                Err(error) => return Err(error),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(BuildError::Wrong(wrong));
+        }
+        Ok(pinned)
+    }
+
+    fn resolve_vertex(&self, pinned: &mut Pinned, id: VertexId) -> Result<(), BuildError> {
+        let vertex = &pinned.graph[id];
+        pinned.no_lookup[id] =
+            vertex.no_lookup || vertex.inputs.iter().any(|input| pinned.no_lookup[input.vertex]);
+        match &vertex.op {
+            Op::Source(SourceOp::Context(source)) => {
+                self.local_context(source)?;
+                return Ok(());
+            }
+            Op::Source(SourceOp::Image(source)) => {
+                let request =
+                    ImageRequest { source: source.clone(), platform: Some(vertex.platform.clone()) };
+                let image = self.pin_image(&request).map_err(|error| {
+                    let diagnostic = Diagnostic::error("image-unavailable", error.message)
+                        .at(vertex.origin.first().cloned());
+                    match error.code {
+                        "unavailable" | "unauthorized" => BuildError::Refused(vec![diagnostic]),
+                        _ => BuildError::wrong(diagnostic),
+                    }
+                })?;
+                pinned.image_stacks.insert(id, image.stack());
+                let mut hasher = key::Hasher::new("image");
+                for layer in image.stack().0 {
+                    key::KeyWriter::field(&mut hasher, "layer", layer.0.as_bytes());
+                }
+                pinned.keys[id] = Some(hasher.finish());
+                return Ok(());
+            }
+            Op::Source(source @ (SourceOp::Git(_) | SourceOp::Http(_))) => {
+                return Err(self.unsupported_source(vertex, source));
+            }
+            _ => {}
+        }
+        let mut selections = Vec::new();
+        for input in 0..vertex.inputs.len() {
+            selections.push(self.selected(pinned, vertex, input, None)?);
+        }
+        let digests: Vec<_> =
+            selections.iter().map(|selection| selection.as_ref().map(Selection::digest)).collect();
+        let inputs: Vec<InputKey> = vertex
+            .inputs
+            .iter()
+            .zip(&digests)
+            .map(|(input, selected)| match (selected, pinned.keys[input.vertex]) {
+                (Some(digest), _) => InputKey::Selected(*digest),
+                (None, Some(key)) => InputKey::Definition(key),
+                (None, None) => unreachable!("an input that is no context has a key"),
+            })
+            .collect();
+        let mut hasher = key::Hasher::new("definition");
+        key::write_key(vertex, &inputs, &mut hasher);
+        let note = StepNote::new(vertex, &inputs, selections.into_iter().flatten().collect());
+        pinned.keys[id] = Some(hasher.finish());
+        pinned.notes[id] = Some(note);
+        Ok(())
+    }
+
+    /// What a vertex takes out of an input, if it is keyed by that: always for a context; for a read-only bind mount
+    /// once the input is solved (`inputs` given).
+    pub(crate) fn selected(
+        &self,
+        pinned: &Pinned,
+        vertex: &Vertex,
+        input: usize,
+        inputs: Option<&[Stack]>,
+    ) -> Result<Option<Selection>, BuildError> {
+        let context = self.context_of(&pinned.graph, vertex, input);
+        let view = match (&context, inputs) {
+            (Some(context), _) => {
+                context.read_below(&sources(vertex, input))?;
+                context.view()
+            }
+            (None, Some(inputs)) if bound_read_only(vertex, input) => self.merged(&inputs[input])?,
+            _ => return Ok(None),
+        };
+        let mut world = self.world(&pinned.graph, vertex);
+        let failed = |error| self.file_error(vertex, error);
+        let mut selection = Selection::default();
+        match &vertex.op {
+            Op::File(op) => {
+                if op.base == Some(input) {
+                    selection.extend(select::select_path(&view, "/", &mut world).map_err(failed)?);
+                }
+                for action in &op.actions {
+                    if let FileAction::Copy(copy) = action
+                        && copy.input == input
+                    {
+                        selection.extend(select::select(copy, &view, &mut world).map_err(failed)?);
+                    }
+                }
+            }
+            Op::Exec(op) => {
+                for mount in &op.mounts {
+                    match &mount.kind {
+                        MountKind::Bind { input: Some(bound), selector } if *bound == input => {
+                            selection
+                                .extend(select::select_path(&view, selector, &mut world).map_err(failed)?);
+                        }
+                        MountKind::Cache(cache) if cache.seed == Some(input) => {
+                            selection.extend(select::select_path(&view, "/", &mut world).map_err(failed)?);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            Op::Merge | Op::Diff | Op::Derive(_) => {
+                selection.extend(select::select_path(&view, "/", &mut world).map_err(failed)?);
+            }
+            Op::Source(_) => {}
+        }
+        Ok(Some(selection))
+    }
+
+    /// A file op's error at the place in the build file where it was asked for.
+    pub(crate) fn file_error(&self, vertex: &Vertex, error: FileOpError) -> BuildError {
+        crate::explain::file_error(self, vertex, &error)
+    }
+
+    pub(crate) fn unsupported_source(&self, vertex: &Vertex, source: &SourceOp) -> BuildError {
+        let what = match source {
+            SourceOp::Git(git) => format!("`{}` is a git repository, and this kiln fetches none", git.url),
+            SourceOp::Http(http) => format!("`{}` is a download, and this kiln fetches none", http.url),
+            _ => unreachable!("images and contexts are supported"),
+        };
+        BuildError::wrong(
+            Diagnostic::error("unsupported-source", what)
+                .at(vertex.origin.first().cloned())
+                .help("download it first and copy it from the build context"),
+        )
+    }
+}
+
+/// What a vertex reads of an input, as it names it.
+fn sources(vertex: &Vertex, input: usize) -> Vec<&str> {
+    match &vertex.op {
+        Op::File(op) if op.base != Some(input) => op
+            .actions
+            .iter()
+            .filter_map(|action| match action {
+                FileAction::Copy(copy) if copy.input == input => Some(copy.paths.iter().map(String::as_str)),
+                _ => None,
+            })
+            .flatten()
+            .collect(),
+        Op::Exec(op) => op
+            .mounts
+            .iter()
+            .filter_map(|mount| match &mount.kind {
+                MountKind::Bind { input: Some(bound), selector } if *bound == input => {
+                    Some(selector.as_str())
+                }
+                MountKind::Cache(cache) if cache.seed == Some(input) => Some("/"),
+                _ => None,
+            })
+            .collect(),
+        _ => vec!["/"],
+    }
+}
+
+/// The input is read through bind mounts alone, none of which can write.
+fn bound_read_only(vertex: &Vertex, input: usize) -> bool {
+    let Op::Exec(op) = &vertex.op else { return false };
+    op.mounts.iter().enumerate().all(|(index, mount)| match &mount.kind {
+        MountKind::Bind { input: Some(bound), .. } if *bound == input => index > 0 && mount.readonly,
+        MountKind::Cache(cache) => cache.seed != Some(input),
+        _ => true,
+    })
+}
+
+fn reachable(graph: &Graph, roots: &[Output]) -> Vec<bool> {
+    let mut reachable = vec![false; graph.len()];
+    for root in roots {
+        reachable[root.vertex] = true;
+    }
+    for id in (0..graph.len()).rev() {
+        if reachable[id] {
+            for input in &graph[id].inputs {
+                reachable[input.vertex] = true;
+            }
+        }
+    }
+    reachable
+}

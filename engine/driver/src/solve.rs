@@ -1,0 +1,485 @@
+//! Drives core's solver: starts what can start, waits for what runs, records what was made.
+
+use std::collections::HashMap;
+use std::sync::mpsc;
+
+use kiln_core::event::Ending;
+use kiln_core::fileop;
+use kiln_core::graph::{Op, SourceOp};
+use kiln_core::key::{self, InputKey};
+use kiln_core::merged::Merged;
+use kiln_core::solve::{Need, Solver};
+use kiln_core::{CacheKey, Event, Graph, LayerId, Output, Stack, Vertex, VertexId};
+use kiln_store::Existing;
+
+use crate::error::BuildError;
+use crate::outcome::Counts;
+use crate::resolve::Pinned;
+use crate::session::Session;
+
+/// Steps that run at a time. Generous: the kernel shares processors better than a guess does, and sleeping steps hold
+/// none.
+const MOST_RUNNING: usize = 16;
+
+/// Every target has its layers.
+pub(crate) struct Solved<'p> {
+    pub(crate) pinned: &'p Pinned,
+    /// One per target.
+    pub(crate) stacks: Vec<Stack>,
+    counts: Counts,
+}
+
+impl<'p> Solved<'p> {
+    /// Of layers that were made otherwise.
+    pub(crate) fn of_stacks(pinned: &'p Pinned, stacks: Vec<Stack>) -> Self {
+        Self { pinned, stacks, counts: Counts::default() }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+/// Outputs of a vertex by slot; slot 0 first.
+type Outputs = Vec<Stack>;
+
+impl Session<'_> {
+    /// Gives every target its stack of layers, with their bytes at hand.
+    pub(crate) fn solve<'p>(&self, pinned: &'p Pinned, need: Need) -> Result<Solved<'p>, BuildError> {
+        let roots: Vec<(Output, Need)> =
+            pinned.targets.iter().filter_map(|target| Some((target.root?, need))).collect();
+        let mut endings = Endings::new(self, pinned);
+        let mut outputs: HashMap<VertexId, Outputs> = HashMap::new();
+        let mut solver = Solver::new(&pinned.graph, &roots, |vertex, need| {
+            let found = self.recorded(pinned, vertex, need)?;
+            endings.end(vertex, Ending::Cached);
+            outputs.insert(vertex, found.clone());
+            Some(found)
+        });
+        let failure = self.work(pinned, &mut solver, &mut endings, &mut outputs);
+        drop(solver);
+        if let Some(error) = failure {
+            endings.rest(Ending::Cancelled);
+            return Err(error);
+        }
+        endings.rest(Ending::Cached);
+        let stacks = pinned
+            .targets
+            .iter()
+            .map(|target| match target.root {
+                Some(root) => self.output_stack(pinned, root, &outputs),
+                None => Ok(Stack::default()),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Solved { pinned, stacks, counts: endings.counts })
+    }
+
+    /// Reports every step of a build whose result is known as a whole.
+    pub(crate) fn all_cached(&self, pinned: &Pinned) -> Counts {
+        let mut endings = Endings::new(self, pinned);
+        endings.rest(Ending::Cached);
+        endings.counts
+    }
+
+    /// The layers of a target's root; a context that is a target itself becomes a layer.
+    fn output_stack(
+        &self,
+        pinned: &Pinned,
+        root: Output,
+        outputs: &HashMap<VertexId, Outputs>,
+    ) -> Result<Stack, BuildError> {
+        if let Op::Source(SourceOp::Context(source)) = &pinned.graph[root.vertex].op {
+            return self.whole_context(&*self.local_context(source)?);
+        }
+        let slot = pinned.slot_position(root);
+        Ok(outputs[&root.vertex][slot].clone())
+    }
+
+    /// The loop that owns the solver. The first failure, after everything that runs has ended.
+    fn work(
+        &self,
+        pinned: &Pinned,
+        solver: &mut Solver<'_>,
+        endings: &mut Endings<'_>,
+        outputs: &mut HashMap<VertexId, Outputs>,
+    ) -> Option<BuildError> {
+        std::thread::scope(|scope| {
+            let (done, finished) = mpsc::channel::<(VertexId, Result<Worked, BuildError>)>();
+            let mut running = 0;
+            let mut failure: Option<BuildError> = None;
+            loop {
+                while running < MOST_RUNNING && failure.is_none() && !self.cancel.is_cancelled() {
+                    let Some((id, inputs)) = solver.next() else { break };
+                    running += 1;
+                    let done = done.clone();
+                    let heavy = !matches!(pinned.graph[id].op, Op::Source(_) | Op::Merge | Op::Diff);
+                    let work = move || {
+                        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                            self.work_on(pinned, id, &inputs)
+                        }));
+                        let result = result.unwrap_or_else(|_| {
+                            Err(BuildError::plain(
+                                format!("kiln itself failed at `{}`", pinned.graph[id].name),
+                                "this is a bug in kiln; please report it",
+                            ))
+                        });
+                        // The loop is there until every worker has answered.
+                        let _ = done.send((id, result));
+                    };
+                    if heavy && pinned.is_parallel() {
+                        scope.spawn(work);
+                    } else {
+                        work();
+                    }
+                }
+                if running == 0 {
+                    break;
+                }
+                let (id, result) =
+                    finished.recv().unwrap_or_else(|_| unreachable!("this loop holds a sender"));
+                running -= 1;
+                match result {
+                    Ok(worked) => {
+                        endings.end(id, if worked.ran { Ending::Done } else { Ending::Cached });
+                        outputs.insert(id, worked.outputs.clone());
+                        solver.finish(id, Some(worked.outputs));
+                    }
+                    Err(error) => {
+                        let cancelled = matches!(error, BuildError::Cancelled);
+                        endings.end(id, if cancelled { Ending::Cancelled } else { Ending::Failed });
+                        solver.finish(id, None);
+                        if failure.is_none() || matches!(failure, Some(BuildError::Cancelled)) {
+                            failure = Some(error);
+                        }
+                        // One failing step ends the others.
+                        crate::stop(self.cancel);
+                    }
+                }
+            }
+            failure.or_else(|| self.cancel.is_cancelled().then_some(BuildError::Cancelled))
+        })
+    }
+
+    /// What a record says of a vertex, if what it names can be had as it is needed.
+    fn recorded(&self, pinned: &Pinned, id: VertexId, need: Need) -> Option<Outputs> {
+        match &pinned.graph[id].op {
+            Op::Source(SourceOp::Scratch | SourceOp::Context(_)) => return Some(vec![Stack::default()]),
+            Op::Source(SourceOp::Image(_)) => return Some(vec![pinned.image_stacks[&id].clone()]),
+            _ => {}
+        }
+        if pinned.no_lookup[id] {
+            return None;
+        }
+        let record = self.driver.store.record(&pinned.keys[id]?).ok()??;
+        let outputs = parse_record(&record)?;
+        (outputs.len() == pinned.slots[id].len() && outputs.iter().all(|stack| self.can_be_had(stack, need)))
+            .then_some(outputs)
+    }
+
+    fn can_be_had(&self, stack: &Stack, need: Need) -> bool {
+        stack.0.iter().all(|layer| match need {
+            Need::Names => true,
+            Need::Tree => matches!(self.driver.store.tree(layer), Ok(Some(_))) || self.forms.has_bytes(layer),
+            Need::Directory | Need::Blob => self.forms.has_bytes(layer),
+        })
+    }
+
+    fn work_on(&self, pinned: &Pinned, id: VertexId, inputs: &[Stack]) -> Result<Worked, BuildError> {
+        let vertex = &pinned.graph[id];
+        let definition = pinned.keys[id];
+        let existing = if vertex.no_lookup { Existing::Replace } else { Existing::Keep };
+        let worked = match &vertex.op {
+            Op::Exec(op) => {
+                let content = self.content_key(pinned, vertex, inputs)?;
+                let base = self.mount_stack(pinned, vertex, 0, inputs)?;
+                if let Some(outputs) = self.content_hit(pinned, id, vertex, &content, &base, inputs)? {
+                    Worked { outputs, ran: false }
+                } else {
+                    // Somebody else, perhaps in another process, may be running this very step.
+                    let _claim = match vertex.no_lookup {
+                        true => None,
+                        false => Some(self.claim(&content)?),
+                    };
+                    match self.content_hit(pinned, id, vertex, &content, &base, inputs)? {
+                        Some(outputs) => Worked { outputs, ran: false },
+                        None => {
+                            self.events.emit(Event::Started { vertex: id, reason: pinned.reason(id) });
+                            let outputs = self.execute(pinned, id, op, inputs, &pinned.slots[id])?;
+                            self.record_content(&content, &outputs, existing)?;
+                            Worked { outputs, ran: true }
+                        }
+                    }
+                }
+            }
+            Op::File(op) => {
+                self.events.emit(Event::Started { vertex: id, reason: pinned.reason(id) });
+                Worked { outputs: vec![self.evaluate(&pinned.graph, vertex, op, inputs)?], ran: true }
+            }
+            Op::Merge => {
+                let mut layers = Vec::new();
+                for input in 0..inputs.len() {
+                    layers.extend(self.stack_of(&pinned.graph, vertex, input, inputs)?.0);
+                }
+                Worked { outputs: vec![Stack(layers)], ran: true }
+            }
+            Op::Diff => Worked { outputs: vec![self.difference(&pinned.graph, vertex, inputs)?], ran: true },
+            Op::Derive(op) => {
+                self.events.emit(Event::Started { vertex: id, reason: pinned.reason(id) });
+                Worked { outputs: vec![self.derive(pinned, vertex, op, inputs)?], ran: true }
+            }
+            Op::Source(source) => return Err(self.unsupported_source(vertex, source)),
+        };
+        if let Some(key) = definition {
+            self.put_record(&key, &worked.outputs, existing)?;
+        }
+        Ok(worked)
+    }
+
+    /// A file op's one layer on its base.
+    pub(crate) fn evaluate(
+        &self,
+        graph: &Graph,
+        vertex: &Vertex,
+        op: &kiln_core::graph::FileOp,
+        inputs: &[Stack],
+    ) -> Result<Stack, BuildError> {
+        let base_stack = match op.base {
+            Some(input) => self.stack_of(graph, vertex, input, inputs)?,
+            None => Stack::default(),
+        };
+        let base = self.merged(&base_stack)?;
+        let views: Vec<Merged> = (0..inputs.len())
+            .map(|input| self.input_merged(graph, vertex, input, inputs))
+            .collect::<Result<_, _>>()?;
+        let tree = fileop::apply(op, &base, &views, &mut self.world(graph, vertex), self.now())
+            .map_err(|error| self.file_error(vertex, error))?;
+        Ok(base_stack.with(&[self.forms.keep(&tree)?]))
+    }
+
+    /// What the second input has beyond the first.
+    pub(crate) fn difference(
+        &self,
+        graph: &Graph,
+        vertex: &Vertex,
+        inputs: &[Stack],
+    ) -> Result<Stack, BuildError> {
+        let (lower, upper) = match inputs.len() {
+            1 => (Stack::default(), self.stack_of(graph, vertex, 0, inputs)?),
+            _ => (self.stack_of(graph, vertex, 0, inputs)?, self.stack_of(graph, vertex, 1, inputs)?),
+        };
+        match upper.0.strip_prefix(&lower.0[..]) {
+            Some(rest) => Ok(Stack(rest.to_vec())),
+            None => {
+                let tree = crate::diff::difference(&self.merged(&lower)?, &self.merged(&upper)?);
+                Ok(Stack(vec![self.forms.keep(&tree)?]))
+            }
+        }
+    }
+
+    /// An input of a vertex as layers; a context becomes one.
+    pub(crate) fn stack_of(
+        &self,
+        graph: &Graph,
+        vertex: &Vertex,
+        input: usize,
+        inputs: &[Stack],
+    ) -> Result<Stack, BuildError> {
+        match self.context_of(graph, vertex, input) {
+            Some(context) => self.whole_context(&context),
+            None => Ok(inputs[input].clone()),
+        }
+    }
+
+    pub(crate) fn input_merged(
+        &self,
+        graph: &Graph,
+        vertex: &Vertex,
+        input: usize,
+        inputs: &[Stack],
+    ) -> Result<Merged, BuildError> {
+        match self.context_of(graph, vertex, input) {
+            Some(context) => Ok(context.view()),
+            None => self.merged(&inputs[input]),
+        }
+    }
+
+    // ---- records -----------------------------------------------------------------------------------------------------
+
+    /// The key over what the inputs hold.
+    fn content_key(
+        &self,
+        pinned: &Pinned,
+        vertex: &Vertex,
+        inputs: &[Stack],
+    ) -> Result<CacheKey, BuildError> {
+        let ids: Vec<_> = inputs.iter().map(Stack::id).collect();
+        let mut keys = Vec::with_capacity(inputs.len());
+        for (input, id) in ids.iter().enumerate() {
+            keys.push(match self.selected(pinned, vertex, input, Some(inputs))? {
+                Some(selection) => InputKey::Selected(selection.digest()),
+                None => InputKey::Stack(*id),
+            });
+        }
+        let mut hasher = key::Hasher::new("content");
+        key::write_key(vertex, &keys, &mut hasher);
+        Ok(hasher.finish())
+    }
+
+    /// Layers that the step added when it last ran on this content, on this build's inputs.
+    fn content_hit(
+        &self,
+        pinned: &Pinned,
+        id: VertexId,
+        vertex: &Vertex,
+        key: &CacheKey,
+        base: &Stack,
+        inputs: &[Stack],
+    ) -> Result<Option<Outputs>, BuildError> {
+        if vertex.no_lookup {
+            return Ok(None);
+        }
+        let Ok(Some(record)) = self.driver.store.record(key) else { return Ok(None) };
+        let Some(added) = parse_record(&record) else { return Ok(None) };
+        let slots = &pinned.slots[id];
+        if added.len() != slots.len() || !added.iter().all(|stack| self.can_be_had(stack, Need::Blob)) {
+            return Ok(None);
+        }
+        let mut outputs = Vec::new();
+        for (slot, added) in slots.iter().zip(&added) {
+            let below = match slot {
+                0 => base.clone(),
+                slot => self.mount_stack(pinned, vertex, *slot, inputs)?,
+            };
+            outputs.push(below.with(&added.0));
+        }
+        Ok(Some(outputs))
+    }
+
+    /// The stack below what a step changes in one of its mounts.
+    fn mount_stack(
+        &self,
+        pinned: &Pinned,
+        vertex: &Vertex,
+        slot: usize,
+        inputs: &[Stack],
+    ) -> Result<Stack, BuildError> {
+        match &vertex.op {
+            Op::Exec(op) => match op.mounts.get(slot).map(|mount| &mount.kind) {
+                Some(kiln_core::graph::MountKind::Bind { input: Some(input), .. }) => {
+                    self.stack_of(&pinned.graph, vertex, *input, inputs)
+                }
+                _ => Ok(Stack::default()),
+            },
+            _ => Ok(Stack::default()),
+        }
+    }
+
+    fn claim(&self, key: &CacheKey) -> Result<kiln_store::Claim, BuildError> {
+        self.driver.store.claim(key, self.cancel).map_err(|error| {
+            if self.cancel.is_cancelled() {
+                BuildError::Cancelled
+            } else {
+                BuildError::world("could not wait for another build of the same step", error)
+            }
+        })
+    }
+
+    fn record_content(
+        &self,
+        key: &CacheKey,
+        outputs: &Outputs,
+        existing: Existing,
+    ) -> Result<(), BuildError> {
+        // Each output is its input with one layer on top.
+        let added: Vec<Stack> =
+            outputs.iter().map(|stack| Stack(stack.0.last().copied().into_iter().collect())).collect();
+        self.put_record(key, &added, existing)
+    }
+
+    fn put_record(&self, key: &CacheKey, outputs: &[Stack], existing: Existing) -> Result<(), BuildError> {
+        self.driver
+            .store
+            .put_record(key, &write_record(outputs), existing)
+            .map_err(|error| BuildError::world("could not record the result of a step", error))
+    }
+}
+
+struct Worked {
+    outputs: Outputs,
+    /// It ran or was evaluated, and was not found.
+    ran: bool,
+}
+
+/// Which vertices have been reported. Each is, exactly once.
+struct Endings<'s> {
+    session: &'s dyn kiln_core::EventSink,
+    open: Vec<bool>,
+    /// Steps, as people count them: what runs or copies, not where things come from.
+    steps: Vec<bool>,
+    counts: Counts,
+}
+
+impl<'s> Endings<'s> {
+    fn new(session: &'s Session<'_>, pinned: &Pinned) -> Self {
+        let steps = pinned.graph.vertices().iter().map(|vertex| crate::plan::is_step(&vertex.op)).collect();
+        Self { session: session.events, open: pinned.reachable.clone(), steps, counts: Counts::default() }
+    }
+
+    fn end(&mut self, vertex: VertexId, ending: Ending) {
+        if !std::mem::replace(&mut self.open[vertex], false) {
+            return;
+        }
+        if self.steps[vertex] {
+            match ending {
+                Ending::Done => self.counts.ran += 1,
+                Ending::Cached => self.counts.cached += 1,
+                Ending::Failed | Ending::Cancelled => {}
+            }
+        }
+        self.session.emit(Event::Finished { vertex, ending });
+    }
+
+    /// What was not needed any more: for want of a change, or because something else failed.
+    fn rest(&mut self, ending: Ending) {
+        for vertex in 0..self.open.len() {
+            self.end(vertex, ending.clone());
+        }
+    }
+}
+
+/// One line per output, of layer names, base first.
+fn write_record(outputs: &[Stack]) -> Vec<u8> {
+    let mut text = String::from("kiln record 1\n");
+    for stack in outputs {
+        let layers: Vec<String> = stack.0.iter().map(LayerId::hex).collect();
+        text.push_str(&layers.join(" "));
+        text.push('\n');
+    }
+    text.into_bytes()
+}
+
+/// `None` for what this version does not understand: a miss.
+fn parse_record(record: &[u8]) -> Option<Outputs> {
+    let text = std::str::from_utf8(record).ok()?.strip_prefix("kiln record 1\n")?;
+    text.lines()
+        .map(|line| {
+            let layers = line.split_whitespace().map(|hex| kiln_core::Digest::from_hex(hex).map(LayerId));
+            layers.collect::<Option<Vec<_>>>().map(Stack)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kiln_core::Digest;
+
+    #[test]
+    fn records_say_what_they_were_told() {
+        let layer = |n: u8| LayerId(Digest::of(&[n]));
+        let outputs = vec![Stack(vec![layer(1), layer(2)]), Stack::default()];
+        assert_eq!(parse_record(&write_record(&outputs)), Some(outputs));
+        assert_eq!(parse_record(b"kiln record 2\n"), None);
+        assert_eq!(parse_record(b"kiln record 1\nxyz\n"), None);
+    }
+}

@@ -1,0 +1,3 @@
+//! Where files come from: images, contexts, archives.
+
+pub(crate) mod image;
