@@ -94,7 +94,7 @@ impl<'a, R: Read> Blocks<'a, R> {
                 Ok(0) => return Err(self.truncated()),
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(ReadLayerError::Read { source }),
+                Err(source) => return Err(self.failed(source)),
             }
         }
         self.position += BLOCK as u64;
@@ -107,6 +107,14 @@ impl<'a, R: Read> Blocks<'a, R> {
 
     pub(super) fn truncated(&self) -> ReadLayerError {
         ReadLayerError::Truncated { entry: self.current.clone() }
+    }
+
+    /// A decompressor that runs out of input says so in its own words.
+    pub(super) fn failed(&self, source: io::Error) -> ReadLayerError {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => self.truncated(),
+            _ => ReadLayerError::Read { source },
+        }
     }
 
     pub(super) fn field(
@@ -128,7 +136,7 @@ impl<'a, R: Read> Blocks<'a, R> {
         }
         let mut data = Vec::new();
         let read = self.stream.by_ref().take(size).read_to_end(&mut data);
-        read.map_err(|source| ReadLayerError::Read { source })?;
+        read.map_err(|source| self.failed(source))?;
         if data.len() as u64 != size {
             return Err(self.truncated());
         }
@@ -144,7 +152,7 @@ impl<'a, R: Read> Blocks<'a, R> {
 
     pub(super) fn skip(&mut self, count: u64) -> Result<(), ReadLayerError> {
         let skipped = io::copy(&mut self.stream.by_ref().take(count), &mut io::sink());
-        if skipped.map_err(|source| ReadLayerError::Read { source })? != count {
+        if skipped.map_err(|source| self.failed(source))? != count {
             return Err(self.truncated());
         }
         self.position += count;
@@ -155,7 +163,7 @@ impl<'a, R: Read> Blocks<'a, R> {
     pub(super) fn drain(&mut self) -> Result<(), ReadLayerError> {
         let left = self.limits.content_bytes.saturating_sub(self.position);
         let drained = io::copy(&mut self.stream.by_ref().take(left + 1), &mut io::sink())
-            .map_err(|source| ReadLayerError::Read { source })?;
+            .map_err(|source| self.failed(source))?;
         if drained > left {
             return Err(self.limit("the stream", self.limits.content_bytes));
         }

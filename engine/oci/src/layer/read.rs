@@ -450,7 +450,7 @@ impl<'a, R: Read> Reader<'a, R> {
         let (taken, failed) = content.finish();
         match (failed, told) {
             (Some(Failed::Truncated), _) => return Err(self.blocks.truncated()),
-            (Some(Failed::Read(source)), _) => return Err(ReadLayerError::Read { source }),
+            (Some(Failed::Read(source)), _) => return Err(self.blocks.failed(source)),
             (None, Err(source)) => return Err(ReadLayerError::Sink { path: name, source }),
             (None, Ok(())) => {}
         }

@@ -441,6 +441,18 @@ fn truncated_and_foreign_bytes_are_errors_wherever_they_end() {
 }
 
 #[test]
+fn a_compressed_stream_that_ends_early_is_truncated_too() {
+    let tar = write(&rich_tree(), Times::Kept);
+    for program in ["gzip", "zstd", "xz", "bzip2"] {
+        let packed = run(program, &["-c"], &tar, None);
+        let cut = &packed[..packed.len() / 2];
+        let (_, stream) = crate::decompress_any(cut).unwrap();
+        let error = read_layer(stream, &mut Collect::default(), &Limits::DEFAULT).unwrap_err();
+        assert!(matches!(error, ReadLayerError::Truncated { .. }), "{program}: {error:?}");
+    }
+}
+
+#[test]
 fn damaged_bytes_never_panic() {
     let tar = write(&rich_tree(), Times::Kept);
     let mut state = 7u32;

@@ -395,6 +395,49 @@ mod tests {
         assert_eq!(user(&credentials, "y.example", "r"), None);
     }
 
+    /// What a helper program that is this shell script answers.
+    fn helper(script: &str, cancel: &Cancel) -> io::Result<(bool, Vec<u8>)> {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("docker-credential-test");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Another test's child may hold the file open for writing for a moment after its fork.
+        for _ in 0..50 {
+            match run_helper(path.to_str().unwrap(), "x.example", cancel) {
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                other => return other,
+            }
+        }
+        panic!("the script stays busy");
+    }
+
+    #[test]
+    fn helpers_are_asked_for_the_host_and_their_answer_is_taken() {
+        let cancel = Cancel::default();
+        let script = r#"read host; test "$1" = get && echo "{\"Username\":\"me\",\"Secret\":\"for $host\"}""#;
+        let (success, output) = helper(script, &cancel).unwrap();
+        assert!(success);
+        assert_eq!(
+            String::from_utf8(output).unwrap().trim(),
+            r#"{"Username":"me","Secret":"for x.example"}"#
+        );
+        let (success, output) =
+            helper("echo credentials not found in native keychain; exit 1", &cancel).unwrap();
+        assert!(!success && output.starts_with(b"credentials not found"));
+    }
+
+    #[test]
+    fn a_helper_that_hangs_ends_with_the_build() {
+        let cancel = Cancel::default();
+        cancel.raise(1);
+        let start = Instant::now();
+        assert!(helper("exec sleep 30", &cancel).is_err());
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
     #[test]
     fn secrets_are_not_shown() {
         let secret = Secret::Password { user: "me".to_owned(), password: "hidden".to_owned() };

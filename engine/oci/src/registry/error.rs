@@ -20,7 +20,7 @@ pub enum RegistryError {
     #[error("the connection to the registry `{host}` broke while {what}")]
     Broken { host: String, what: String, source: io::Error },
     #[error(
-        "the registry `{host}` does not let {what} without credentials{said}; `docker login {host}` stores some"
+        "the registry `{host}` {what}{said}; there are no credentials for it, and `docker login {host}` stores some"
     )]
     Anonymous { host: String, what: String, said: Said },
     #[error("the registry `{host}` does not accept the credentials {credentials} for {what}{said}")]

@@ -275,9 +275,13 @@ pub(super) fn refusal(
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => match credentials {
             Some(credentials) => RegistryError::Denied { host, what: format!("`{what}`"), credentials, said },
+            // A registry that hides what exists answers so for what does not exist, too.
             None => {
-                let doing = if matches!(request.access, Access::Pull) { "read" } else { "write" };
-                RegistryError::Anonymous { host, what: format!("anybody {doing} `{what}`"), said }
+                let what = match request.access {
+                    Access::Pull => format!("has no `{what}`, or shows it only to those it knows"),
+                    Access::Push { .. } => format!("takes `{what}` only from those it knows"),
+                };
+                RegistryError::Anonymous { host, what, said }
             }
         },
         StatusCode::NOT_FOUND => RegistryError::NotFound { host, what, said },
