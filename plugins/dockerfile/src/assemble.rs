@@ -55,6 +55,11 @@ pub struct Placed {
 }
 
 impl Placed {
+    /// An op of the fragment as one of the build. `None` for what became nothing.
+    pub fn op(&self, op: u32) -> Option<u32> {
+        self.root(Output { op, slot: 0 })?.output().map(|output| output.op)
+    }
+
     /// An output of the fragment as one of the build. `None` if the fragment has no such op.
     pub fn root(&self, output: Output) -> Option<Root> {
         Some(match *self.roots.get(output.op as usize)? {

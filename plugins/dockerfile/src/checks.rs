@@ -165,8 +165,8 @@ fn empty_continuation(line: &Line, local: Option<&CheckOptions>, findings: &mut 
 fn casing(file: &File, findings: &mut Findings) {
     let lines =
         || file.stages.iter().flat_map(|stage| std::iter::once(&stage.from.line).chain(stage.lines.iter()));
-    let is_lower = |word: &str| word == word.to_lowercase();
-    let is_upper = |word: &str| word == word.to_uppercase();
+    let is_lower = |word: &str| !word.contains(char::is_uppercase);
+    let is_upper = |word: &str| !word.contains(char::is_lowercase);
     let lower = lines().filter(|line| is_lower(line.written_keyword())).count();
     let upper = lines().filter(|line| is_upper(line.written_keyword())).count();
     let (wanted_lower, name) = if lower > upper { (true, "lower") } else { (false, "upper") };

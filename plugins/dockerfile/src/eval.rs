@@ -11,7 +11,7 @@ use kiln_sdk::wit::instruction_types::{
 use kiln_sdk::wit::types::{ImageConfig, Platform};
 
 use crate::arguments::{self, bad_expansion};
-use crate::assemble::{Assembly, Filling, Root, Stamp};
+use crate::assemble::{Assembly, Filling, Placed, Root, Stamp};
 use crate::checks;
 use crate::directives::CheckOptions;
 use crate::expand::{self, Mode};
@@ -330,13 +330,13 @@ impl<'e, 'f> Evaluation<'e, 'f> {
         }
         let changed = outcome.root.is_some() || outcome.config.is_some() || !outcome.set_env.is_empty();
         self.ignored_files(statement, &outcome.fragment, local);
-        let Some(layers) = self.fragment(statement, outcome.fragment, outcome.root) else { return };
+        let Some(placed) = self.fragment(statement, outcome.fragment, outcome.root) else { return };
         if outcome.history.is_empty() && changed {
             let layer = if outcome.root.is_some() { self.state.root.output() } else { None };
             self.history(statement.original.trim().to_owned(), layer);
         }
         for entry in outcome.history {
-            let layer = entry.layer.and_then(&layers);
+            let layer = entry.layer.and_then(|op| placed.op(op));
             let comment = if entry.comment.is_empty() { HISTORY_COMMENT.to_owned() } else { entry.comment };
             self.state.history.push(HistoryEntry { created_by: entry.created_by, comment, layer });
         }
@@ -360,12 +360,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
 
     /// Puts the ops into the graph and advances the stage. Gives the way to find ops of the fragment again; nothing
     /// when the fragment is malformed, which has been reported.
-    fn fragment(
-        &mut self,
-        statement: &Statement,
-        fragment: Graph,
-        root: Option<Output>,
-    ) -> Option<impl Fn(u32) -> Option<u32> + use<>> {
+    fn fragment(&mut self, statement: &Statement, fragment: Graph, root: Option<Output>) -> Option<Placed> {
         let begin = self.assembly.ops.len();
         let stamp = Stamp {
             platform: &self.state.platform,
@@ -395,6 +390,9 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             }
         };
         let made = begin..self.assembly.ops.len();
+        if root.is_none() && made.is_empty() {
+            return Some(placed);
+        }
         let title = format!("{}{}", self.title_prefix, title(&statement.original));
         if let Some(root) = root {
             match placed.root(root) {
@@ -412,7 +410,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
                 .filter(|op| op.name.is_empty())
                 .for_each(|op| op.name.clone_from(&title));
         }
-        Some(move |op| placed.root(Output { op, slot: 0 })?.output().map(|output| output.op))
+        Some(placed)
     }
 
     /// §21.6, `CopyIgnoredFile`

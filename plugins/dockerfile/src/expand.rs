@@ -86,7 +86,7 @@ pub struct Expanded {
 /// [`ExpandError`]: the first thing that is wrong.
 pub fn word(text: &str, mode: Mode, variables: &dyn Variables) -> Result<Expanded, ExpandError> {
     // Most arguments hold nothing special.
-    if !text.contains(['$', '\'', '"', mode.escape]) {
+    if !text.bytes().any(|byte| matches!(byte, b'$' | b'\'' | b'"') || char::from(byte) == mode.escape) {
         return Ok(Expanded { text: text.to_owned(), undefined: Vec::new() });
     }
     let mut lexer = Lexer { rest: text, mode, variables, undefined: Vec::new(), depth: 0 };

@@ -116,7 +116,7 @@ impl Line {
         match &self.place.fixed {
             Some(span) => span.clone(),
             None => Span {
-                file: self.place.file.to_string(),
+                file: String::from(&*self.place.file),
                 start: self.logical.position(0),
                 end: Position { line: self.last_line, column: 0 },
             },
@@ -128,7 +128,7 @@ impl Line {
         match &self.place.fixed {
             Some(span) => span.clone(),
             None => Span {
-                file: self.place.file.to_string(),
+                file: String::from(&*self.place.file),
                 start: Position { line: heredoc.first_line, column: 1 },
                 end: Position { line: heredoc.end_line, column: 1 },
             },
@@ -184,7 +184,7 @@ pub fn parse(
     let whole_line = |line| match &place.fixed {
         Some(span) => span.clone(),
         None => Span {
-            file: place.file.to_string(),
+            file: String::from(&*place.file),
             start: Position { line, column: 0 },
             end: Position { line, column: 0 },
         },

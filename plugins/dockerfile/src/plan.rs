@@ -20,7 +20,7 @@ use crate::load::{Loaded, read_ignore};
 use crate::reference::Reference;
 use crate::resolve::{Base, Heads, Sources, heads};
 use crate::run::Planner;
-use crate::scope::{BuildArgs, Globals, PROXIES, SPECIAL, StageScope, predefined};
+use crate::scope::{BuildArgs, Globals, PROXIES, SPECIAL, StageScope, declared, predefined};
 use crate::stages::File;
 
 /// Everything that was evaluated.
@@ -236,11 +236,14 @@ fn unused_arguments(
 ) {
     let mut known: BTreeSet<String> = BTreeSet::new();
     for line in file.globals.iter().chain(file.stages.iter().flat_map(|stage| stage.lines.iter())) {
-        let line = if line.keyword == "ONBUILD" { line.nested(file.escape) } else { line.clone() };
-        if line.keyword == "ARG" {
-            let declared = crate::scope::declared(&line, file.escape).unwrap_or_default();
-            known.extend(declared.into_iter().map(|declared| declared.name));
-        }
+        let arguments = match line.keyword.as_str() {
+            "ARG" => declared(line, file.escape),
+            "ONBUILD" if line.arguments().get(..3).is_some_and(|word| word.eq_ignore_ascii_case("ARG")) => {
+                declared(&line.nested(file.escape), file.escape)
+            }
+            _ => continue,
+        };
+        known.extend(arguments.unwrap_or_default().into_iter().map(|declared| declared.name));
     }
     for state in done.iter().flat_map(|(states, _)| states.iter().flatten()) {
         known.extend(state.arguments.iter().map(|argument| argument.declared.name.clone()));
