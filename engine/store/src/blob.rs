@@ -180,18 +180,23 @@ impl Store {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
+        let written = self.file.write(bytes).map_err(|e| self.failed(e))?;
         self.hasher.update(&bytes[..written]);
         self.size += written as u64;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.flush().map_err(|e| self.failed(e))
     }
 }
 
 impl BlobWriter {
+    fn failed(&self, source: io::Error) -> io::Error {
+        let path = self.temp.path().to_owned();
+        io::Error::new(source.kind(), FsError { action: "write the file", path, source })
+    }
+
     /// Bytes written so far.
     pub fn size(&self) -> u64 {
         self.size

@@ -128,7 +128,8 @@ impl Store {
         let temp = Temp::directory(&self.0)?;
         // One level down, so that what is renamed is not the locked name itself: seeding may take long.
         let fresh = temp.path().join("cache");
-        fs::DirBuilder::new().mode(0o755).create(&fresh).at("create the directory", &fresh)?;
+        fs::create_dir(&fresh).at("create the directory", &fresh)?;
+        own(&fresh, 0o755, 0, 0).at("change the mode of", &fresh)?;
         seed(&fresh).map_err(|source| CacheError::Seed { id: id.to_owned(), source })?;
         fs::DirBuilder::new().recursive(true).mode(0o700).create(owner).at("create the directory", owner)?;
         self.write_file(&owner.join(NAME), &sealed::seal(KIND, id.as_bytes()), Existing::Replace)?;

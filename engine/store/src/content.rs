@@ -10,7 +10,7 @@ use blake3::hazmat::{
     ChainingValue, HasherExt as _, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root,
 };
 use kiln_core::{FileDigest, TreePath};
-use rustix::fs::OFlags;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 
 use crate::attributes::{self, Attributes, On};
@@ -170,6 +170,10 @@ fn hash_one(
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::from(walk::open_below(root, path, flags).map_err(on("open", path))?);
     let before = walk::stat_fd(&file).map_err(on("look at", path))?;
+    if FileType::from_raw_mode(before.stx_mode.into()) != FileType::RegularFile {
+        // Something else took its place: a fifo has no end, a device no size.
+        return Err(failed(io::Error::other("it is no regular file any more")));
+    }
     let attributes = attributes::read(On::Open(file.as_fd()), mapping).map_err(failed)?;
     let digest = hash_file(&file, before.stx_size, buffer).map_err(failed)?;
     let after = walk::stat_fd(&file).map_err(on("look at", path))?;

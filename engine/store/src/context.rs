@@ -119,10 +119,14 @@ impl ContextIndex {
         Ok(tree)
     }
 
-    /// Opens a file for its bytes; a path through a link is refused.
+    /// Opens a regular file for its bytes; a path through a link is refused.
     pub fn open(&self, path: &TreePath) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        Ok(File::from(open_below(self.handle.as_fd(), path, flags)?))
+        let file = File::from(open_below(self.handle.as_fd(), path, flags)?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file any more"));
+        }
+        Ok(file)
     }
 
     /// The digest of a file as it is now, read only if what is remembered of it does not hold any more.

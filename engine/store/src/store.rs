@@ -161,7 +161,13 @@ fn create(root: &Path, mapping: OwnerMapping) -> Result<(), OpenError> {
     let text =
         format!("kiln-store {FORMAT}\nowners {}\ncompatible\nread-only\nincompatible\n", mapping.name());
     let fresh = root.join(format!("tmp/format-{:016x}", crate::temp::random()));
-    fs::write(&fresh, text).at("write the file", &fresh)?;
+    let write = || {
+        let mut file = fs::File::create_new(&fresh)?;
+        io::Write::write_all(&mut file, text.as_bytes())?;
+        // Once in a store's life: without it nothing else is of use.
+        file.sync_all()
+    };
+    write().at("write the file", &fresh)?;
     let format = root.join("format");
     // Last, so that whoever sees it sees all of the layout; and whoever was first decides on the mapping.
     if !crate::temp::rename(&fresh, &format, Existing::Keep)? {

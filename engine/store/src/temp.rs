@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
+use crate::cache_mount::own;
 use crate::fault::{At, FsError};
 use crate::store::{Shared, Store};
 use crate::{lock, remove};
@@ -140,7 +141,9 @@ impl Store {
 
     /// A fresh empty directory of root's, 0755, that stays while this store lives.
     pub fn empty_directory(&self) -> Result<PathBuf, FsError> {
-        Ok(Temp::directory(&self.0)?.leave())
+        let path = Temp::directory(&self.0)?.leave();
+        own(&path, 0o755, 0, 0).at("change the mode of", &path)?;
+        Ok(path)
     }
 
     /// Moves something out of the way, to be deleted by the next sweep.
@@ -159,40 +162,43 @@ impl Store {
         Sweep(std::thread::spawn(move || store.sweep_now()))
     }
 
+    /// What cannot be deleted keeps nothing else from being; the first such error is told.
     fn sweep_now(&self) -> Result<u64, FsError> {
         let tmp = self.0.root.join("tmp");
         let locks = self.0.uses.for_collector()?;
         let mut removed = 0;
+        let mut failed = None;
         for entry in fs::read_dir(&tmp).at("list the directory", &tmp)? {
             let entry = entry.at("list the directory", &tmp)?;
-            let path = entry.path();
-            let name = entry.file_name();
-            let number =
-                name.to_str().filter(|n| n.len() == 16).and_then(|n| u64::from_str_radix(n, 16).ok());
-            match number {
-                Some(number) if number >> 63 == 0 => {
-                    if !lock::try_lock(&locks, number, lock::Mode::Exclusive).at("lock a name for", &path)? {
-                        continue;
-                    }
-                    remove::remove(&path)?;
-                    removed += 1;
-                    lock::try_lock(&locks, number, lock::Mode::Unlocked).at("unlock the name of", &path)?;
-                }
-                // A mark of `durable` on its way; one older than a minute was left by a dead process.
-                _ => {
-                    let old = entry
-                        .metadata()
-                        .and_then(|m| m.modified())
-                        .is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 60));
-                    if old {
-                        remove::remove(&path)?;
-                        removed += 1;
-                    }
-                }
+            match sweep_one(&entry, &locks) {
+                Ok(true) => removed += 1,
+                Ok(false) => {}
+                Err(e) => failed = failed.or(Some(e)),
             }
         }
-        Ok(removed)
+        failed.map_or(Ok(removed), Err)
     }
+}
+
+fn sweep_one(entry: &fs::DirEntry, locks: &File) -> Result<bool, FsError> {
+    let path = entry.path();
+    let name = entry.file_name();
+    let number = name.to_str().filter(|n| n.len() == 16).and_then(|n| u64::from_str_radix(n, 16).ok());
+    let Some(number) = number.filter(|number| number >> 63 == 0) else {
+        // A mark of `durable` or a `format` on its way; one older than a minute was left by a dead process.
+        let modified = entry.metadata().and_then(|about| about.modified());
+        let old = modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() > 60));
+        if old {
+            remove::remove(&path)?;
+        }
+        return Ok(old);
+    };
+    if !lock::try_lock(locks, number, lock::Mode::Exclusive).at("lock a name for", &path)? {
+        return Ok(false);
+    }
+    let removed = remove::remove(&path);
+    lock::try_lock(locks, number, lock::Mode::Unlocked).at("unlock the name of", &path)?;
+    removed.map(|()| true)
 }
 
 /// A sweep under way.
