@@ -123,7 +123,7 @@ fn a_command_line_that_makes_no_sense_ends_with_2() {
     for args in [
         &["build"] as &[&str],
         &["build", "--no-such-option", "context"],
-        &["build", "-t", "UPPER/case", "context"],
+        &["build", "-t", "case/UPPER", "context"],
         &["build", "--build-arg", "=x", "context"],
         &["build", "--platform", "not/a/real/platform", "context"],
         &["build", "--progress", "loud", "context"],
@@ -153,7 +153,7 @@ fn a_store_that_is_none_is_the_worlds_fault() {
     fs::create_dir(&space.store).unwrap();
     fs::write(space.store.join("format"), "version from the future\n").unwrap();
     space.dockerfile("FROM scratch\nCOPY Dockerfile /\n");
-    space.build(&["-t", "it"]).ends(3).says(&["format"]);
+    space.build(&["-t", "it"]).ends(3).says(&["is no store"]);
     space.config = space.path("no-such-config.toml");
     space.store = space.path("fresh");
     space.build(&["-t", "it"]).ends(3).says(&["no-such-config.toml"]);

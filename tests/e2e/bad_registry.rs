@@ -140,9 +140,9 @@ mod as_root {
         space.build(&["-t", &name, "--push"]).ok();
         login("wrong");
         space.kiln(&["image", "rm", &name]);
-        from("wrong").ends(3).says(&["401", &host, "config.json"]).does_not_say("secret");
+        from("wrong").ends(3).says(&[&host, "`kiln`", "config.json"]).does_not_say("secret");
         fs::remove_dir_all(space.path("home/.docker")).unwrap();
-        from("none").ends(3).says(&["401", &host, "login"]);
+        from("none").ends(3).says(&[&host, "log in"]);
         login("secret");
         from("right").ok();
     }

@@ -96,7 +96,7 @@ mod as_root {
         needs_root!();
         let space = example();
         let text = space.read("context/Dockerfile");
-        space.dockerfile(&text.replace("cat src/*.txt", "sort src/*.txt"));
+        space.dockerfile(&text.replace("cat src/*.txt", "sort -r src/*.txt"));
         space
             .build(&[])
             .ok()

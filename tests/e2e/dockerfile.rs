@@ -131,13 +131,13 @@ CMD ["hello"]
         space.write("file", "mine");
         space
             .build_text(
-                "FROM busybox\nONBUILD COPY file /taken\nONBUILD RUN cat /taken > /run\n",
+                "FROM busybox\nONBUILD COPY file /taken\nONBUILD RUN cat /taken > /ran\n",
                 &["-t", "trigger"],
             )
             .ok();
         space.build_text("FROM trigger\n", &["-t", "fired"]).ok();
         let image = readback::image(&space, "fired");
-        assert_eq!((image.read("/taken"), image.read("/run")), ("mine".into(), "mine".into()));
+        assert_eq!((image.read("/taken"), image.read("/ran")), ("mine".into(), "mine".into()));
         space.build_text("FROM fired\n", &["-t", "once"]).ok();
         let stored = space.kiln(&["image", "inspect", "fired"]).ok();
         assert!(

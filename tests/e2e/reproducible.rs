@@ -91,10 +91,11 @@ mod as_root {
     }
 
     #[test]
-    fn a_step_sees_the_epoch() {
+    fn a_step_sees_the_epoch_where_it_is_declared() {
         needs_root!();
         let space = TestSpace::with_bases(&["busybox"]);
-        space.build_text("FROM busybox\nRUN echo \"epoch $SOURCE_DATE_EPOCH\"\n", &["--reproducible"]).ok();
+        space.dockerfile("FROM busybox\nARG SOURCE_DATE_EPOCH\nRUN echo \"epoch $SOURCE_DATE_EPOCH\"\n");
+        assert_eq!(space.build(&["--reproducible"]).ok().steps().log("RUN echo"), "epoch 0");
         let ran = space.build(&["--build-arg", "SOURCE_DATE_EPOCH=42"]).ok();
         assert_eq!(ran.steps().log("RUN echo"), "epoch 42");
     }

@@ -77,9 +77,7 @@ mod as_root {
         needs_root!();
         let space = example();
         space.kiln(&["run", "no-such-image"]).ends(1).says(&["no-such-image"]);
-        let ran = space.kiln(&["run", "--entrypoint", "/no/such", "it"]);
-        assert_eq!(ran.status, 127, "{ran}");
-        ran.says(&["/no/such"]);
+        space.kiln(&["run", "--entrypoint", "/no/such", "it"]).ends(1).says(&["/no/such"]);
         space.build_text("FROM scratch\nCOPY Dockerfile /\n", &["-t", "empty"]).ok();
         let ran = space.kiln(&["run", "empty"]);
         assert_ne!(ran.status, 0, "{ran}");

@@ -71,7 +71,9 @@ fn every_module_opens_with_a_sentence() {
         let first = text.lines().next().unwrap_or_default();
         let name = named(&path);
         // Tests are named by what they stand beside.
-        let says = name.ends_with("tests.rs") || first.starts_with("//! ") && first.len() > 20;
+        let says = name.ends_with("tests.rs")
+            || name.contains("/tests/")
+            || first.starts_with("//! ") && first.len() > 20;
         assert!(says, "{name} does not open with a sentence about itself");
     }
 }
