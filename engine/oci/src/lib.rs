@@ -1,8 +1,9 @@
 //! Translates between file trees and OCI documents, on disk and over the wire.
 //!
-//! A layer tar becomes a stream of [`kiln_core::Entry`] values and back ([`layer`]); bytes become blobs ([`blob`]);
-//! manifests, indexes and configurations become records ([`document`]). It knows nothing of how a store keeps layers,
-//! of mounts, or of what a build is.
+//! A layer tar becomes a stream of [`kiln_core::Entry`] values and back ([`layer`]); bytes become blobs ([`blob`],
+//! [`compression`]); manifests, indexes and configurations become records ([`document`]); images lie in directories and
+//! archives ([`layout`]) or in registries ([`registry`]). It knows nothing of how a store keeps layers, of mounts, or of
+//! what a build is.
 #![forbid(unsafe_code)]
 
 pub mod blob;

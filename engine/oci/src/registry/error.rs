@@ -107,7 +107,7 @@ impl RegistryError {
     /// Whether the same request may well succeed in a moment.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Broken { .. } | Self::RateLimited { .. } => true,
+            Self::Broken { .. } | Self::Truncated { .. } | Self::RateLimited { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 500 | 502..=504),
             _ => false,
         }

@@ -253,6 +253,9 @@ impl Registry {
             let count = match body.read(&mut buffer) {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(transfer.truncated(endpoint));
+                }
                 Err(source) => return Err(self.broken(&request, source)),
             };
             if count == 0 {
@@ -263,11 +266,7 @@ impl Registry {
             transfer.take(&buffer[skipped as usize..count], endpoint)?;
         }
         if transfer.done < blob.size {
-            let source = io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                format!("it ended after {} of {} bytes", transfer.done, blob.size),
-            );
-            return Err(self.broken(&request, source));
+            return Err(transfer.truncated(endpoint));
         }
         Ok(())
     }
@@ -285,6 +284,15 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
+    fn truncated(&self, endpoint: &Endpoint) -> RegistryError {
+        RegistryError::Truncated {
+            host: endpoint.host.clone(),
+            what: self.blob.digest.to_string(),
+            expected: self.blob.size,
+            found: self.done,
+        }
+    }
+
     fn take(&mut self, bytes: &[u8], endpoint: &Endpoint) -> Result<(), RegistryError> {
         if bytes.is_empty() {
             return Ok(());

@@ -176,12 +176,9 @@ impl Registry {
             return Err(RegistryError::Read { source });
         }
         if content.done < blob.size && sent.is_ok() {
-            return Err(RegistryError::Truncated {
-                host: endpoint.host.clone(),
-                what,
-                expected: blob.size,
-                found: content.done,
-            });
+            let text = format!("it has {} of {} bytes", content.done, blob.size);
+            let source = io::Error::new(io::ErrorKind::UnexpectedEof, text);
+            return Err(RegistryError::Read { source });
         }
         sent.map(drop)
     }

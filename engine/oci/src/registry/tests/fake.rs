@@ -193,11 +193,18 @@ fn a_blob_that_ends_early_or_late_is_an_error_after_a_few_attempts() {
     let fake = Fake::start(|_, _| answer(200, b"123"));
     let blob = |content: &[u8]| Descriptor::of(media_type::OCI_LAYER, content);
     let error = pull(&fake.client(), &fake.reference("app"), &blob(b"12345")).unwrap_err();
-    assert!(matches!(&error, RegistryError::Broken { .. }), "{error}");
-    assert!(format!("{error:?}").contains("3 of 5 bytes"), "{error:?}");
+    assert!(matches!(&error, RegistryError::Truncated { found: 3, expected: 5, .. }), "{error}");
     assert_eq!(fake.asked().len(), 4);
     let error = pull(&fake.client(), &fake.reference("app"), &blob(b"1")).unwrap_err();
     assert!(matches!(&error, RegistryError::TooLong { .. }), "{error}");
+}
+
+#[test]
+fn a_connection_that_always_breaks_is_a_truncated_blob() {
+    let fake = Fake::start(|_, _| Answer { cut: Some(2), ..answer(200, b"12345") });
+    let blob = Descriptor::of(media_type::OCI_LAYER, b"12345");
+    let error = pull(&fake.client(), &fake.reference("app"), &blob).unwrap_err();
+    assert!(matches!(&error, RegistryError::Truncated { expected: 5, .. }), "{error:?}");
 }
 
 #[test]
