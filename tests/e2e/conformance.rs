@@ -266,7 +266,8 @@ mod as_root {
         assert_eq!(image.entry("/a/b").mode, 0o755, "the source's own mode is not taken");
         assert_eq!(image.entry("/a/b/dangling").target, "/nowhere");
         let listed = shell(&format!("TZ=UTC tar --full-time -tvf '{}'", space.path("it.tar").display()));
-        assert!(listed.contains("2009-02-13 23:31:30 a/b/one"), "the time is kept\n{listed}");
+        let one = listed.lines().find(|line| line.ends_with(" a/b/one")).expect("the file is listed");
+        assert!(one.contains("2009-02-13 23:31:30"), "the time is kept\n{listed}");
         assert!(listed.contains("a/b/two link to a/b/one"), "hard links are kept\n{listed}");
         assert_eq!(paths(&space, "COPY dirlink /l"), ["/l/", "/l/dangling", "/l/one", "/l/suid", "/l/two"]);
     }
