@@ -124,7 +124,7 @@ impl Merged {
         let mut entry = found.entry.clone();
         match &mut entry.kind {
             Kind::Directory { opaque } => *opaque = false,
-            Kind::File(file) => {
+            Kind::File(file) if file.content.place == Place::Here => {
                 if let Some(content) = self.content(found) {
                     file.content = content;
                 }
@@ -227,6 +227,9 @@ impl<'a> Spot<'a> {
             let below = below(entries, at + usize::from(exact), self.prefix, name);
             let start = part.entries.start;
             merger.add(part.layer, exact.then_some(start + at), start + below.start..start + below.end);
+            if merger.closed {
+                break;
+            }
         }
         merger.finish(self.prefix + name.len() + 1)
     }

@@ -57,7 +57,8 @@ impl Selection {
 
     fn push(&mut self, name: &[u8], form: &[u8], record: &mut Vec<u8>) {
         record.extend_from_slice(form);
-        self.entries.push((name.to_vec(), FileDigest::of(&std::mem::take(record)).0));
+        self.entries.push((name.to_vec(), FileDigest::of(record).0));
+        record.clear();
     }
 }
 
@@ -94,7 +95,7 @@ pub fn select_path(input: &Merged, path: &str, world: &mut dyn FileWorld) -> Res
     };
     let mut selection = Selection::default();
     let mut record = Vec::new();
-    write(input, &top, &way.path, true, None, &mut record, world)?;
+    write(input, &top, &|| way.path.clone(), true, None, &mut record, world)?;
     selection.push(b"", b"top", &mut record);
     if top.is_directory() {
         add_piece(&whole(input, &way.path), input, true, &mut selection, world)?;
@@ -117,22 +118,22 @@ fn add_piece(
         Form::Parents => b"parents",
     };
     if matches!(piece.form, Form::File | Form::Directory) {
-        write(input, &piece.top, &piece.path, owners, None, &mut record, world)?;
+        write(input, &piece.top, &|| piece.path.clone(), owners, None, &mut record, world)?;
     }
     selection.push(&piece.name_that_arrives(), form, &mut record);
     let links = hard_links(piece);
     for (index, item) in piece.items.iter().enumerate() {
         let first = links.get(&index).filter(|first| **first != index);
-        let first = first.map(|first| &piece.items[*first].path);
-        let at = || piece.path.concat(&item.path);
-        write(input, &item.found, &at(), owners, first, &mut record, world)?;
+        let first = first.map(|first| piece.items[*first].path());
+        let at = || piece.path.concat(&item.path());
+        write(input, &item.found, &at, owners, first.as_ref(), &mut record, world)?;
         let form: &[u8] = if item.leads { b"leads" } else { b"item" };
         match piece.form {
             Form::Directory => {
-                let name = [&piece.name, &b"/"[..], item.path.as_bytes()].concat();
+                let name = [&piece.name, &b"/"[..], item.bytes()].concat();
                 selection.push(&name, form, &mut record);
             }
-            _ => selection.push(item.path.as_bytes(), form, &mut record),
+            _ => selection.push(item.bytes(), form, &mut record),
         }
     }
     Ok(())
@@ -151,7 +152,7 @@ impl Piece<'_> {
 fn write(
     input: &Merged,
     found: &Found<'_>,
-    at: &TreePath,
+    at: &dyn Fn() -> TreePath,
     owners: bool,
     first: Option<&TreePath>,
     record: &mut Vec<u8>,
@@ -162,14 +163,13 @@ fn write(
         (_, Some(first)) => Kind::Link(first.clone()),
         (Kind::Directory { .. }, _) => Kind::Directory { opaque: false },
         (Kind::File(file), _) => {
-            let digest = match (file.content.digest, input.content(found)) {
-                (Some(digest), _) => Some(digest),
-                (None, None) => None,
-                (None, Some(content)) => {
-                    let digest = world.digest(&content, file.size);
-                    Some(digest.map_err(|source| FileOpError::Read { path: at.clone(), source })?)
-                }
-            };
+            let mut digest = file.content.digest;
+            if digest.is_none()
+                && let Some(content) = input.content(found)
+            {
+                let read = world.digest(&content, file.size);
+                digest = Some(read.map_err(|source| FileOpError::Read { path: at(), source })?);
+            }
             Kind::File(File { size: file.size, content: Content { digest, place: Place::Here } })
         }
         (kind, _) => kind.clone(),

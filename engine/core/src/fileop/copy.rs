@@ -175,16 +175,15 @@ impl Work<'_, '_> {
         changes: &Changes,
     ) -> Result<(), FileOpError> {
         let links = hard_links(piece);
-        let first_inode = self.draft.reserve_inodes(piece.items.len());
+        let first_inode = self.draft.reserve(piece.items.len());
         // The directories on the way to the current item, by depth.
         let mut open = vec![into];
         for (index, item) in piece.items.iter().enumerate() {
-            let depth = item.path.as_bytes().iter().filter(|b| **b == b'/').count();
-            open.truncate(depth + 1);
-            let at = self.draft.child(open[open.len() - 1], item.path.name());
+            open.truncate(item.depth() + 1);
+            let at = self.draft.child(open[open.len() - 1], item.name());
             if !item.found.is_directory() {
                 let inode = links.get(&index).map(|first| first_inode + *first as u32);
-                let paths = || (path.concat(&item.path), piece.path.concat(&item.path));
+                let paths = || (path.concat(&item.path()), piece.path.concat(&item.path()));
                 self.put(input, &item.found, at, inode, changes, &paths)?;
                 continue;
             }
@@ -192,8 +191,8 @@ impl Work<'_, '_> {
             match self.draft.get(at) {
                 Some(entry) if !entry.is_directory() => {
                     return Err(FileOpError::DirectoryOverFile {
-                        path: path.concat(&item.path),
-                        source_path: piece.path.concat(&item.path),
+                        path: path.concat(&item.path()),
+                        source_path: piece.path.concat(&item.path()),
                     });
                 }
                 Some(_) if keep || item.leads => {}
@@ -248,12 +247,12 @@ impl Work<'_, '_> {
         changes: &Changes,
         several: bool,
     ) -> Result<bool, FileOpError> {
-        let (Kind::File(file), Some(content)) = (&piece.top.entry.kind, input.content(&piece.top)) else {
-            return Ok(false);
-        };
         if action.unpack == Unpack::Nothing {
             return Ok(false);
         }
+        let (Kind::File(file), Some(content)) = (&piece.top.entry.kind, input.content(&piece.top)) else {
+            return Ok(false);
+        };
         let archive = self.world.unpack(&content, file.size, action.unpack);
         let archive = archive.map_err(|source| FileOpError::Unpack { path: piece.path.clone(), source })?;
         let Some((id, tree)) = archive else {
@@ -292,16 +291,15 @@ impl Work<'_, '_> {
         let changes = Changes { owner, mode: None };
         let piece = whole(archive, &TreePath::root());
         let links = hard_links(&piece);
-        let first_inode = self.draft.reserve_inodes(piece.items.len());
+        let first_inode = self.draft.reserve(piece.items.len());
         let mut open = vec![to.last()];
         for (index, item) in piece.items.iter().enumerate() {
-            let depth = item.path.as_bytes().iter().filter(|b| **b == b'/').count();
-            open.truncate(depth + 1);
-            let at = self.draft.child(open[open.len() - 1], item.path.name());
+            open.truncate(item.depth() + 1);
+            let at = self.draft.child(open[open.len() - 1], item.name());
             let mut entry = archive.entry(&item.found);
             changes.apply(&mut entry);
             if !entry.is_directory() {
-                self.complete(&mut entry, || piece.path.concat(&item.path))?;
+                self.complete(&mut entry, || piece.path.concat(&item.path()))?;
                 let inode = links.get(&index).map(|first| first_inode + *first as u32);
                 self.draft.set(at, entry, inode);
                 continue;
@@ -309,7 +307,7 @@ impl Work<'_, '_> {
             // A directory that the archive has no entry for is only a way to what it holds: what is there stays, and
             // a link to a directory leads on.
             if item.found.home.is_none() {
-                let way = follow(&self.draft, &to.path.concat(&item.path), Follow::Last);
+                let way = follow(&self.draft, &to.path.concat(&item.path()), Follow::Last);
                 let led = way.ok().filter(|way| way.is_whole).map(|way| way.path);
                 if let Some(path) = led {
                     let last = self.draft.chain(&path).pop().unwrap_or(at);

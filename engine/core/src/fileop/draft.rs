@@ -18,7 +18,7 @@ pub(crate) struct Draft<'b> {
 /// A path that was touched, or lies above one that was.
 struct Node<'b> {
     /// What the base shows here, unless something made above hides it.
-    base: Option<Spot<'b>>,
+    base: Option<Box<Spot<'b>>>,
     state: State,
     /// Nothing shows through from below, though it may be there.
     fresh: bool,
@@ -61,7 +61,7 @@ impl Node<'_> {
 impl<'b> Draft<'b> {
     pub(crate) fn new(base: &'b Merged) -> Self {
         let root = Node {
-            base: Some(base.root()),
+            base: Some(Box::new(base.root())),
             state: State::Below,
             fresh: false,
             time: None,
@@ -70,8 +70,9 @@ impl<'b> Draft<'b> {
         Self { base, nodes: vec![root], next_inode: 0 }
     }
 
-    /// The first of `count` numbers that nothing has yet.
-    pub(crate) fn reserve_inodes(&mut self, count: usize) -> u32 {
+    /// Makes room for `count` entries; returns the first of as many numbers for hard links that nothing has yet.
+    pub(crate) fn reserve(&mut self, count: usize) -> u32 {
+        self.nodes.reserve(count);
         let first = self.next_inode;
         self.next_inode += count as u32;
         first
@@ -84,7 +85,7 @@ impl<'b> Draft<'b> {
             return *child;
         }
         let base = match &parent.base {
-            Some(spot) if !parent.fresh => spot.child(name),
+            Some(spot) if !parent.fresh => spot.child(name).map(Box::new),
             _ => None,
         };
         let id = self.nodes.len();

@@ -1,5 +1,6 @@
 //! Finds out what a copy takes: each source with everything in it, under the names with which it will arrive.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::FileWorld;
@@ -42,11 +43,34 @@ pub(crate) struct Piece<'a> {
 
 #[derive(Debug)]
 pub(crate) struct Item<'a> {
-    /// Below the destination, or below the directory's own new place.
-    pub(crate) path: TreePath,
+    /// Where it lies, of which only what follows the first `skip` bytes is kept. There may be many items, and so none
+    /// gets a path of its own that has one already.
+    full: Cow<'a, TreePath>,
+    skip: usize,
     pub(crate) found: Found<'a>,
     /// A directory that is there only because something in it is.
     pub(crate) leads: bool,
+}
+
+impl Item<'_> {
+    /// Below the destination, or below the directory's own new place.
+    pub(crate) fn path(&self) -> TreePath {
+        TreePath::clean(self.bytes())
+    }
+
+    /// The bytes of [`Item::path`].
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.full.as_bytes()[self.skip..]
+    }
+
+    pub(crate) fn name(&self) -> &[u8] {
+        self.full.name()
+    }
+
+    /// How many directories it lies in.
+    pub(crate) fn depth(&self) -> usize {
+        self.bytes().iter().filter(|b| **b == b'/').count()
+    }
 }
 
 /// What is left out and let in below a source directory.
@@ -63,7 +87,7 @@ pub(crate) fn pieces<'a>(
 ) -> Result<Vec<Piece<'a>>, FileOpError> {
     let list = |patterns: &[String]| Ignore::from_patterns(patterns).map_err(FileOpError::Filter);
     let include = &action.include_patterns;
-    let mut filters = Filters {
+    let filters = Filters {
         include: if include.is_empty() { None } else { Some(list(include)?) },
         exclude: list(&action.exclude_patterns)?,
     };
@@ -76,7 +100,8 @@ pub(crate) fn pieces<'a>(
         let wild = action.allow_wildcard && is_pattern(path.as_bytes());
         let before = pieces.len();
         if action.keep_parents {
-            with_parents(action, path, last, input, &mut filters, &mut pieces)?;
+            with_parents(action, path, last, input, &filters, &mut pieces)
+                .map_err(|error| with_hints(error, action, input, world))?;
         } else if wild {
             let matches = expand(&input, path.as_bytes())
                 .map_err(|why| FileOpError::Pattern { pattern: path.clone(), why })?;
@@ -85,15 +110,18 @@ pub(crate) fn pieces<'a>(
                     continue;
                 }
                 let name = found.path.name().to_vec();
-                pieces.push(piece(action, &found.path, name, path, last, input, &filters)?);
+                let (at, spot) = match found.at.found.entry.kind {
+                    Kind::Symlink(_) => must_exist(&found.path, path, last, input)?,
+                    _ => (found.path, found.at),
+                };
+                pieces.push(piece(action, at, spot, name, &filters));
             }
         } else {
             let clean = TreePath::clean(path);
             let name = clean.name().to_vec();
-            pieces.push(
-                piece(action, &clean, name, path, last, input, &filters)
-                    .map_err(|error| with_hints(error, action, input, world))?,
-            );
+            let (at, spot) = must_exist(&clean, path, last, input)
+                .map_err(|error| with_hints(error, action, input, world))?;
+            pieces.push(piece(action, at, spot, name, &filters));
         }
         if wild && pieces.len() == before && !action.allow_empty_wildcard {
             return Err(FileOpError::NoMatch { pattern: path.clone() });
@@ -104,14 +132,11 @@ pub(crate) fn pieces<'a>(
 
 fn piece<'a>(
     action: &CopyAction,
-    path: &TreePath,
+    path: TreePath,
+    spot: Spot<'a>,
     name: Vec<u8>,
-    written: &str,
-    last: Follow,
-    input: &'a Merged,
     filters: &Filters,
-) -> Result<Piece<'a>, FileOpError> {
-    let (path, spot) = must_exist(path, written, last, input)?;
+) -> Piece<'a> {
     let form = match (spot.is_directory(), action.contents_only) {
         (false, _) => Form::File,
         (true, true) => Form::Contents,
@@ -122,7 +147,7 @@ fn piece<'a>(
         let (include, exclude) = (filters.include.as_ref(), &filters.exclude);
         gather(&path, &TreePath::root(), &spot, include, exclude, &mut items);
     }
-    Ok(Piece { form, path, name, top: spot.found, items })
+    Piece { form, path, name, top: spot.found, items }
 }
 
 fn must_exist<'a>(
@@ -155,13 +180,15 @@ fn gather<'a>(
     let mut included = include.map(Sieve::new);
     let mut excluded = (!exclude.is_empty()).then(|| Sieve::new(exclude));
     let mut leading: Vec<Item<'a>> = Vec::new();
+    let skip = if at.is_root() { 0 } else { at.as_bytes().len() + 1 };
+    let as_they_lie = under.is_root() && included.is_none() && excluded.is_none();
     let mut walk = spot.walk();
     while let Some((path, found)) = walk.next() {
-        let below = path.below(at).unwrap_or_default();
-        let path = match under.is_root() {
-            true => below,
-            false => under.concat(&below),
-        };
+        if as_they_lie {
+            items.push(Item { full: path, skip, found, leads: false });
+            continue;
+        }
+        let path = under.concat(&path.below(at).unwrap_or_default());
         let directory = found.is_directory();
         let ask = |sieve: &mut Option<Sieve<'_>>, without: bool| match sieve {
             None => Verdict { matched: without, settled: true },
@@ -170,10 +197,10 @@ fn gather<'a>(
         };
         let yes = ask(&mut included, true);
         let no = ask(&mut excluded, false);
-        while leading.last().is_some_and(|above| path.below(&above.path).is_none()) {
+        while leading.last().is_some_and(|above| path.below(&above.full).is_none()) {
             leading.pop();
         }
-        let item = Item { path, found, leads: false };
+        let item = Item { full: Cow::Owned(path), skip: 0, found, leads: false };
         if yes.matched && !no.matched {
             items.append(&mut leading);
             items.push(item);
@@ -193,7 +220,7 @@ fn with_parents<'a>(
     written: &str,
     last: Follow,
     input: &'a Merged,
-    filters: &mut Filters,
+    filters: &Filters,
     pieces: &mut Vec<Piece<'a>>,
 ) -> Result<(), FileOpError> {
     let (base, rest) = written.split_once("/./").unwrap_or(("", written));
@@ -225,7 +252,8 @@ fn with_parents<'a>(
                 let is_last = under == rest;
                 let follow = if is_last { last } else { Follow::Last };
                 end = must_exist(&path.concat(&under), written, follow, input)?;
-                items.push(Item { path: under.clone(), found: end.1.found, leads: !is_last });
+                let full = Cow::Owned(under.clone());
+                items.push(Item { full, skip: 0, found: end.1.found, leads: !is_last });
             }
             gather(&end.0, &under, &end.1, filters.include.as_ref(), &filters.exclude, &mut items);
         }
