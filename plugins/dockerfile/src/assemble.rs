@@ -52,6 +52,8 @@ pub struct Assembly {
 #[derive(Debug)]
 pub struct Placed {
     roots: Vec<Root>,
+    /// The ops of the fragment itself, without what its holes were filled with, in order.
+    pub made: Vec<usize>,
 }
 
 impl Placed {
@@ -121,7 +123,7 @@ impl Assembly {
         stamp: &Stamp<'_>,
         mut fill: impl FnMut(&mut Self, &Filling, &[Span]) -> Option<Root>,
     ) -> Result<Placed, usize> {
-        let mut placed = Placed { roots: Vec::with_capacity(fragment.ops.len()) };
+        let mut placed = Placed { roots: Vec::with_capacity(fragment.ops.len()), made: Vec::new() };
         for (index, mut op) in fragment.ops.into_iter().enumerate() {
             if op.spans.is_empty() {
                 op.spans.push(stamp.at.clone());
@@ -142,8 +144,7 @@ impl Assembly {
             op.platform = Some(stamp.platform.clone());
             stamp.group.clone_into(&mut op.group);
             op.no_cache = stamp.no_cache;
-            // Titles are counted when the stage is complete.
-            op.name.clear();
+            placed.made.push(self.ops.len());
             placed.roots.push(Root::At(Output { op: self.ops.len() as u32, slot: 0 }));
             self.ops.push(op);
         }

@@ -86,17 +86,18 @@ pub struct Evaluation<'e, 'f> {
     pub no_cache: bool,
     /// Ops made so far and the instruction they are for, in order: they get their titles at the end.
     pub steps: Vec<Step>,
+    /// Ops that are part of no step, such as what only a later stage reads.
+    unnumbered: Vec<(usize, String)>,
     /// Where the last CMD, ENTRYPOINT and HEALTHCHECK stand.
     last_of: BTreeMap<String, Span>,
     title_prefix: &'static str,
     depth: usize,
 }
 
-/// A step as people count them.
+/// A step as people count them: its ops, each with what it is called.
 #[derive(Clone, Debug)]
 pub struct Step {
-    pub ops: std::ops::Range<usize>,
-    pub title: String,
+    pub ops: Vec<(usize, String)>,
 }
 
 impl<'e, 'f> Evaluation<'e, 'f> {
@@ -131,6 +132,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             group: String::new(),
             no_cache: false,
             steps: Vec::new(),
+            unnumbered: Vec::new(),
             last_of: BTreeMap::new(),
             title_prefix: "",
             depth: 0,
@@ -140,6 +142,9 @@ impl<'e, 'f> Evaluation<'e, 'f> {
     pub fn finish(self) -> (StageState, Vec<Step>) {
         let mut config = self.invocation.stage.config;
         self.lists.give(&mut config);
+        for (op, title) in self.unnumbered {
+            self.assembly.ops[op].name = title;
+        }
         (StageState { config, ..self.state }, self.steps)
     }
 
@@ -361,7 +366,6 @@ impl<'e, 'f> Evaluation<'e, 'f> {
     /// Puts the ops into the graph and advances the stage. Gives the way to find ops of the fragment again; nothing
     /// when the fragment is malformed, which has been reported.
     fn fragment(&mut self, statement: &Statement, fragment: Graph, root: Option<Output>) -> Option<Placed> {
-        let begin = self.assembly.ops.len();
         let stamp = Stamp {
             platform: &self.state.platform,
             group: &self.group,
@@ -389,11 +393,6 @@ impl<'e, 'f> Evaluation<'e, 'f> {
                 return None;
             }
         };
-        let made = begin..self.assembly.ops.len();
-        if root.is_none() && made.is_empty() {
-            return Some(placed);
-        }
-        let title = format!("{}{}", self.title_prefix, title(&statement.original));
         if let Some(root) = root {
             match placed.root(root) {
                 Some(root) => self.state.root = root,
@@ -403,14 +402,35 @@ impl<'e, 'f> Evaluation<'e, 'f> {
                 }
             }
             self.invocation.stage.has_base = self.state.root != Root::Empty;
-            self.steps.push(Step { ops: made, title });
-        } else {
-            self.assembly.ops[made]
-                .iter_mut()
-                .filter(|op| op.name.is_empty())
-                .for_each(|op| op.name.clone_from(&title));
+        }
+        if root.is_some() || !placed.made.is_empty() {
+            let title = format!("{}{}", self.title_prefix, title(&statement.original));
+            let main = root.and_then(|root| placed.op(root.op)).map(|op| op as usize);
+            let main = main.filter(|op| placed.made.contains(op)).or(placed.made.last().copied());
+            let named = |op: &usize| match Some(*op) == main {
+                true => (*op, title.clone()),
+                false => (*op, self.part_title(*op, &title, &statement.original)),
+            };
+            let ops = placed.made.iter().map(named).collect();
+            if root.is_some() {
+                self.steps.push(Step { ops });
+            } else {
+                self.unnumbered.extend(ops);
+            }
         }
         Some(placed)
+    }
+
+    /// What an op is called that prepares something for the step `title`. The names of steps are told apart by it.
+    fn part_title(&self, op: usize, title: &str, original: &str) -> String {
+        let op = &self.assembly.ops[op];
+        match &op.kind {
+            OpKind::Http(http) => format!("download {}", http.url),
+            OpKind::Git(git) => format!("fetch {}", git.url),
+            _ if !op.name.is_empty() && op.name != original => op.name.clone(),
+            OpKind::Exec(exec) => format!("{title}: {}", exec.args.join(" ")),
+            _ => "prepare files".to_owned(),
+        }
     }
 
     /// §21.6, `CopyIgnoredFile`

@@ -151,8 +151,8 @@ impl Planner<'_> {
         evaluation.no_cache = self.no_cache(index);
         let end = evaluation.assembly.ops.len();
         if end > begin {
-            let title = std::mem::take(&mut evaluation.assembly.ops[begin].name);
-            evaluation.steps.push(Step { ops: begin..end, title });
+            let title = evaluation.assembly.ops[begin].name.clone();
+            evaluation.steps.push(Step { ops: vec![(begin, title)] });
         }
         evaluation.triggers(triggers, &text.from.line.whole());
         evaluation.lines(&text.lines);
@@ -173,9 +173,9 @@ impl Planner<'_> {
         }
         let width = steps.len().to_string().len();
         for (index, step) in steps.iter().enumerate() {
-            let name = format!("[{before}{:width$}/{}] {}", index + 1, steps.len(), step.title);
-            for op in assembly.ops[step.ops.clone()].iter_mut().filter(|op| op.name.is_empty()) {
-                op.name.clone_from(&name);
+            for (op, title) in &step.ops {
+                let op = &mut assembly.ops[*op];
+                op.name = format!("[{before}{:width$}/{}] {title}", index + 1, steps.len());
                 group.clone_into(&mut op.group);
             }
         }

@@ -522,6 +522,8 @@ fn section_6_heredocs_reach_the_graph() {
         })
         .collect();
     assert_eq!(data, ["1\n", "$v\n"]);
+    let copies: Vec<_> = built.names().into_iter().filter(|name| name.contains("2/3")).collect();
+    assert_eq!(copies, ["[2/3] write a b", "[2/3] COPY <<a <<'b' /d/"]);
     assert_eq!(built.args("RUN <<-E"), ["/bin/sh", "-c", "echo $v\n"]);
 }
 
