@@ -166,8 +166,10 @@ impl Merged {
         let mut merger = Merger::new(self);
         for (layer, Layer { tree, .. }) in self.layers.iter().enumerate().rev() {
             let entries = tree.entries();
-            let exact = entries.first().is_some_and(|(path, entry)| path.is_root() && entry.is_directory());
-            merger.add(layer, exact.then_some(0), usize::from(exact)..entries.len());
+            let root = entries.first().filter(|(path, _)| path.is_root());
+            // Whatever a layer says of its root, it is a directory.
+            let exact = root.filter(|(_, entry)| entry.is_directory()).map(|_| 0);
+            merger.add(layer, exact, usize::from(root.is_some())..entries.len());
         }
         merger.finish(0).unwrap_or(Spot {
             merged: self,

@@ -1,5 +1,6 @@
 //! Each case is a base, a source and actions, all as words; what comes out is the layer, as words.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
@@ -530,4 +531,89 @@ fn stubs_give_mounts_something_to_stand_on() {
     assert_eq!(blocked("f/x", true), "`/f` is not a directory, so `/f/x` cannot be in it");
     assert_eq!(blocked("f", true), "`/f` exists and is not a directory");
     assert_eq!(blocked("etc", false), "`/etc` is a directory");
+}
+
+/// Random removals and makings on random bases: what shows afterwards is what a map shows to which the same was done,
+/// and the layer has nothing in it that hides nothing, and every entry's parents.
+#[test]
+fn random_actions_make_layers_in_normal_form() {
+    let mut seed = 5_u32;
+    let mut next = move |n: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) % n
+    };
+    for _ in 0..3000 {
+        let mut name = || {
+            let parts = (0..=next(3)).map(|_| ["a", "b", "c"][next(3) as usize]);
+            parts.collect::<Vec<_>>().join("/")
+        };
+        let mut shown: BTreeMap<String, bool> = BTreeMap::new();
+        let mut base = String::new();
+        for _ in 0..6 {
+            let name = name();
+            let above: Vec<String> = name.match_indices('/').map(|(at, _)| name[..at].to_owned()).collect();
+            if shown.contains_key(&name) || above.iter().any(|above| shown.get(above) == Some(&false)) {
+                continue;
+            }
+            for directory in above {
+                shown.insert(directory.clone(), true);
+                base += &format!("{directory}/ ");
+            }
+            shown.insert(name.clone(), false);
+            base += &format!("{name}=old ");
+        }
+        let mut actions = Vec::new();
+        for round in 0..6 {
+            let name = name();
+            let above: Vec<String> = name.match_indices('/').map(|(at, _)| name[..at].to_owned()).collect();
+            let blocked = above.iter().any(|above| shown.get(above) == Some(&false));
+            let inside = format!("{name}/");
+            match round % 3 {
+                0 => {
+                    actions.push(remove(&format!("/{name}")));
+                    if let Some(FileAction::Remove { allow_missing, .. }) = actions.last_mut() {
+                        *allow_missing = true;
+                    }
+                    shown.retain(|path, _| *path != name && !path.starts_with(&inside));
+                }
+                1 if !blocked && shown.get(&name) != Some(&false) => {
+                    actions.push(make_dir(&name, true, ""));
+                    shown.extend(above.into_iter().chain([name]).map(|path| (path, true)));
+                }
+                2 if !above.iter().any(|above| shown.get(above) != Some(&true))
+                    && shown.get(&name) != Some(&true) =>
+                {
+                    actions.push(FileAction::MakeFile {
+                        path: name.clone(),
+                        data: b"new".to_vec(),
+                        mode: 0o644,
+                        owner: None,
+                    });
+                    shown.insert(name, false);
+                }
+                _ => {}
+            }
+        }
+        let below = Merged::of_tree(Arc::new(tree(&base)));
+        let op = FileOp { base: Some(0), actions };
+        let layer = apply(&op, &below, std::slice::from_ref(&below), &mut Memory, NOW).unwrap();
+        for (path, entry) in layer.entries() {
+            let hidden = below.get(path);
+            match entry.kind {
+                Kind::Whiteout => assert!(hidden.is_some(), "{base}: {}", words(&layer)),
+                Kind::Directory { opaque: true } => {
+                    assert!(!below.children(path).is_empty(), "{base}: {}", words(&layer))
+                }
+                _ => {}
+            }
+            let parent = path.parent().filter(|parent| !parent.is_root());
+            assert!(parent.is_none_or(|parent| layer.get(&parent).is_some()), "{base}: {}", words(&layer));
+        }
+        let above = below.with_tree(Arc::new(layer));
+        let found: BTreeMap<String, bool> = above
+            .walk(&TreePath::root())
+            .map(|(path, found)| (String::from_utf8(path.as_bytes().to_vec()).unwrap(), found.is_directory()))
+            .collect();
+        assert_eq!(found, shown, "{base}: {:?}", op.actions);
+    }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
@@ -159,4 +160,79 @@ fn scratch_holds_an_empty_root() {
     assert_eq!(m.get(&TreePath::root()).unwrap().entry.mode, 0o755);
     assert_eq!(listing(&m, ""), "");
     assert_eq!(resolves(&m, "a/b"), "/a/b 0");
+}
+
+/// What layers make of a map when each is applied to it in turn.
+fn naive(layers: &[Tree]) -> BTreeMap<String, Entry> {
+    let mut shown: BTreeMap<String, Entry> = BTreeMap::new();
+    let text = |path: &TreePath| String::from_utf8(path.as_bytes().to_vec()).unwrap();
+    for layer in layers {
+        let below = shown.clone();
+        for (path, entry) in layer.entries() {
+            let inside = format!("{}/", text(path));
+            let replaces = !entry.is_directory() || matches!(entry.kind, Kind::Directory { opaque: true });
+            if replaces {
+                shown.retain(|p, _| !(below.contains_key(p) && p.starts_with(&inside)));
+            }
+            shown.remove(&text(path));
+            for (index, _) in inside.match_indices('/') {
+                let above = &inside[..index];
+                if above.len() < inside.len() - 1 && !shown.get(above).is_some_and(Entry::is_directory) {
+                    shown.insert(above.to_owned(), Entry::directory());
+                }
+            }
+            if entry.kind != Kind::Whiteout {
+                shown.insert(text(path), entry.clone());
+            }
+        }
+    }
+    shown
+}
+
+#[test]
+fn random_layers_show_what_applying_them_in_turn_gives() {
+    let mut seed = 3_u32;
+    let mut next = move |n: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) % n
+    };
+    for round in 0..3000 {
+        let mut layers = Vec::new();
+        for _ in 0..=next(4) {
+            let mut words: Vec<String> = Vec::new();
+            let mut names: Vec<String> = Vec::new();
+            let mut directories = vec![String::new()];
+            for _ in 0..next(8) {
+                let above = &directories[next(directories.len() as u32) as usize];
+                let name = format!("{above}{}", ["a", "b", "a.b", "c"][next(4) as usize]);
+                if names.contains(&name) {
+                    continue;
+                }
+                names.push(name.clone());
+                words.push(match next(5) {
+                    0 => format!("-{name}"),
+                    1 => format!("{name}={round}"),
+                    kind => {
+                        directories.push(format!("{name}/"));
+                        format!("{name}/{}", if kind == 2 { "!" } else { "" })
+                    }
+                });
+            }
+            layers.push(words.join(" "));
+        }
+        let texts: Vec<&str> = layers.iter().map(|text| &**text).collect();
+        let trees: Vec<Tree> = texts.iter().map(|text| tree(text)).collect();
+        let merged = merged(&texts);
+        let shown: Vec<(String, u32, bool)> = merged
+            .walk(&TreePath::root())
+            .map(|(path, found)| {
+                assert!(std::ptr::eq(merged.get(&path).unwrap().entry, found.entry));
+                (String::from_utf8(path.as_bytes().to_vec()).unwrap(), found.entry.mode, found.is_directory())
+            })
+            .collect();
+        let mut expected: Vec<(String, u32, bool)> =
+            naive(&trees).into_iter().map(|(path, entry)| (path, entry.mode, entry.is_directory())).collect();
+        expected.sort_by(|a, b| crate::tree::compare_paths(a.0.as_bytes(), b.0.as_bytes()));
+        assert_eq!(shown, expected, "{texts:?}");
+    }
 }
