@@ -18,9 +18,9 @@ use crate::store::{Checked, Store};
 use crate::temp::{Existing, Temp, rename};
 
 impl Store {
-    /// One directory that stands for `layers`, base first, wherever they lie in a stack: whiteouts and opaque marks are
-    /// kept, for there may be more below. Their directories must exist; files are hard links to theirs where they can
-    /// be.
+    /// One directory that stands for `layers`, base first, at the bottom of a stack: as nothing is below, it has neither
+    /// whiteouts nor opaque marks. (The kernel lists a whiteout that lies in a directory of one layer only.) The
+    /// layers' directories must exist; files are hard links to theirs where they can be.
     pub fn flatten(&self, layers: &[LayerId]) -> Result<LayerDir, LayOutError> {
         let id = Stack(layers.to_vec()).id();
         self.0.uses.hold(offset_of(&id.0))?;
@@ -72,7 +72,7 @@ struct Merged {
 /// Size and digest of a file.
 type Held = (u64, Option<FileDigest>);
 
-/// The changeset that does what `trees` do one after the other.
+/// What there is once `trees` were applied to nothing, one after the other.
 fn merge(trees: &[(LayerId, Arc<Tree>)]) -> Tree {
     let mut merged: BTreeMap<TreePath, Merged> = BTreeMap::new();
     for (layer, tree) in trees {
@@ -80,24 +80,22 @@ fn merge(trees: &[(LayerId, Arc<Tree>)]) -> Tree {
             let mut entry = entry.clone();
             let mut holder = None;
             match &mut entry.kind {
-                Kind::Directory { opaque } => match merged.get(path).map(|below| &below.entry.kind) {
-                    Some(Kind::Directory { opaque: already }) => {
-                        let already = *already;
-                        if *opaque {
-                            remove_below(&mut merged, path);
-                        }
-                        *opaque |= already;
+                Kind::Directory { opaque } => {
+                    if *opaque {
+                        remove_below(&mut merged, path);
+                        *opaque = false;
                     }
-                    // What it takes the place of kept lower directories from showing, and it must go on doing so.
-                    Some(_) => *opaque = true,
-                    None => {}
-                },
+                }
                 kind => {
                     if path.is_root() {
                         continue;
                     }
                     remove_below(&mut merged, path);
                     match kind {
+                        Kind::Whiteout => {
+                            merged.remove(path);
+                            continue;
+                        }
                         Kind::File(file) => {
                             holder = Some((*layer, path.clone(), (file.size, file.content.digest)));
                         }

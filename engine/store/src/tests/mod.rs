@@ -3,6 +3,7 @@
 
 mod context;
 mod flat;
+mod overlay;
 mod prune;
 mod step;
 mod unpack;
