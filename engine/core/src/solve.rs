@@ -3,20 +3,11 @@
 use std::collections::VecDeque;
 
 use crate::digest::Stack;
-use crate::graph::{Graph, Op, Output, VertexId};
+use crate::graph::{Graph, Output, VertexId};
 
-/// In which form a reader needs an output's layers. What can be had as a later one can be had as an earlier one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Need {
-    /// The names of the layers.
-    Names,
-    /// What they hold, without the bytes of files.
-    Tree,
-    /// Their files, laid out.
-    Directory,
-    /// Their bytes, to be sent elsewhere.
-    Blob,
-}
+mod need;
+
+pub use need::Need;
 
 #[derive(Debug)]
 enum State {
@@ -93,7 +84,7 @@ impl<'g> Solver<'g> {
             }
             solver.states[id] = State::Waiting(0);
             for input in &graph[id].inputs {
-                needs[input.vertex] = needs[input.vertex].max(Some(of_inputs(&graph[id].op, need)));
+                needs[input.vertex] = needs[input.vertex].max(Some(need.of_inputs(&graph[id].op)));
             }
         }
         for id in 0..graph.len() {
@@ -182,16 +173,6 @@ impl<'g> Solver<'g> {
             self.states[id] = State::Ready;
             self.queue.push_back(id);
         }
-    }
-}
-
-/// What an op needs of its inputs when `own` is needed of what it makes.
-fn of_inputs(op: &Op, own: Need) -> Need {
-    match op {
-        Op::Source(_) | Op::Merge => own,
-        // Evaluated on trees; the bytes are needed as soon as those of its own layer are.
-        Op::File(_) | Op::Diff => own.max(Need::Tree),
-        Op::Exec(_) | Op::Derive(_) => own.max(Need::Directory),
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::digest::{Digest, LayerId};
-use crate::graph::{FileOp, Vertex};
+use crate::graph::{FileOp, Op, Vertex};
 use crate::platform::Platform;
 
 fn stack(name: &str) -> Stack {

@@ -1,0 +1,121 @@
+//! Matches patterns in which a `**` touches other characters, as the reference happens to read them.
+
+use super::{Class, Glob, PatternError, decode};
+
+/// A pattern with a `**` that is no component of its own: `**x`, `a**`, `a**b/c`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Odd {
+    states: Vec<State>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    Char(u32),
+    One,
+    Class(Class),
+    Many,
+    /// Anything, separators too.
+    All,
+    /// Nothing, or anything that ends with a separator. Always followed by `Within`.
+    Directories,
+    /// Inside of what `Directories` has begun.
+    Within,
+}
+
+impl Odd {
+    pub(super) fn parse(pattern: &[u8]) -> Result<Self, PatternError> {
+        if let Some(rest) = pattern.strip_prefix(b"**")
+            && let Some(text) = Glob::parse(rest)?.literal()
+        {
+            // The reference takes this for "any path that ends so".
+            let mut states = vec![State::All];
+            push_text(text, &mut states);
+            return Ok(Self { states });
+        }
+        let mut states = Vec::new();
+        let mut rest = pattern;
+        while let Some(byte) = rest.first() {
+            match byte {
+                b'*' if rest.get(1) == Some(&b'*') => {
+                    rest = &rest[2..];
+                    rest = rest.strip_prefix(b"/").unwrap_or(rest);
+                    if rest.is_empty() {
+                        states.push(State::All);
+                    } else {
+                        states.extend([State::Directories, State::Within]);
+                    }
+                }
+                b'*' => {
+                    rest = &rest[1..];
+                    states.push(State::Many);
+                }
+                b'?' => {
+                    rest = &rest[1..];
+                    states.push(State::One);
+                }
+                b'[' => states.push(State::Class(Class::parse(&mut rest)?)),
+                _ => {
+                    if *byte == b'\\' {
+                        rest = &rest[1..];
+                    }
+                    let (c, len) = decode(rest).ok_or(PatternError::OpenEscape)?;
+                    rest = &rest[len..];
+                    states.push(State::Char(c));
+                }
+            }
+        }
+        Ok(Self { states })
+    }
+
+    pub(super) fn matches(&self, path: &[u8]) -> bool {
+        let end = self.states.len();
+        let mut now = vec![false; end + 1];
+        self.enter(&mut now, 0);
+        let mut rest = path;
+        while let Some((c, len)) = decode(rest) {
+            rest = &rest[len..];
+            let separator = c == u32::from(b'/');
+            let mut next = vec![false; end + 1];
+            for at in (0..end).filter(|at| now[*at]) {
+                match &self.states[at] {
+                    State::Char(wanted) if *wanted == c => self.enter(&mut next, at + 1),
+                    State::One if !separator => self.enter(&mut next, at + 1),
+                    State::Class(class) if !separator && class.has(c) => self.enter(&mut next, at + 1),
+                    State::Many if !separator => self.enter(&mut next, at),
+                    State::All => self.enter(&mut next, at),
+                    State::Directories | State::Within => {
+                        let within = at + usize::from(self.states[at] == State::Directories);
+                        self.enter(&mut next, within);
+                        if separator {
+                            self.enter(&mut next, within + 1);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            now = next;
+        }
+        now[end]
+    }
+
+    /// Marks a state and those reached from it without a character.
+    fn enter(&self, marked: &mut [bool], mut at: usize) {
+        loop {
+            if std::mem::replace(&mut marked[at], true) {
+                return;
+            }
+            at += match self.states.get(at) {
+                Some(State::Many | State::All) => 1,
+                Some(State::Directories) => 2,
+                _ => return,
+            };
+        }
+    }
+}
+
+fn push_text(mut text: &[u8], states: &mut Vec<State>) {
+    while let Some((c, len)) = decode(text) {
+        text = &text[len..];
+        states.push(State::Char(c));
+    }
+}
