@@ -6,8 +6,8 @@ use kiln_sdk::wit::graph::{FileAction, OpKind, Output};
 use crate::assemble::{Assembly, Root};
 use crate::host::{Host, Remote};
 use crate::plan::{Plan, Run};
-use crate::resolve::Sources;
 use crate::scope::{BuildArgs, Globals};
+use crate::sources::Sources;
 use crate::stages::File;
 
 const NAME: &str = "SOURCE_DATE_EPOCH";

@@ -1,7 +1,7 @@
 //! Turns a Dockerfile into a build graph.
 //!
 //! Text becomes lines ([`lines`], [`parse`]), lines become stages ([`stages`]), the request says which of them are
-//! needed and what they begin with ([`resolve`], [`plan`]), and each line of those is evaluated by asking the plugin of
+//! needed and what they begin with ([`resolve`], [`sources`], [`plan`]), and each line of those is evaluated by asking the plugin of
 //! its keyword ([`eval`]). FROM, ARG and ONBUILD are done here. Sections are those of the Dockerfile specification.
 
 // A finding is large, and a file that is wrong is the rare case.
@@ -34,6 +34,7 @@ pub mod reference;
 pub mod resolve;
 pub mod run;
 pub mod scope;
+pub mod sources;
 pub mod stages;
 pub mod words;
 

@@ -18,9 +18,10 @@ use crate::host::Host;
 use crate::ignore::IgnoreFile;
 use crate::load::{Loaded, read_ignore};
 use crate::reference::Reference;
-use crate::resolve::{Base, Heads, Sources, heads};
+use crate::resolve::{Base, Heads, heads};
 use crate::run::Planner;
 use crate::scope::{BuildArgs, Globals, PROXIES, SPECIAL, StageScope, declared, predefined};
+use crate::sources::Sources;
 use crate::stages::File;
 
 /// Everything that was evaluated.

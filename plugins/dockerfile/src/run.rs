@@ -20,8 +20,9 @@ use crate::parse::Keywords;
 use crate::plan::{is_local, stage_help};
 use crate::platform;
 use crate::reference::Reference;
-use crate::resolve::{Base, Heads, Named, Sources, Wanted};
+use crate::resolve::{Base, Heads, Named, Wanted};
 use crate::scope::{BuildArgs, StageScope};
+use crate::sources::Sources;
 use crate::stages::File;
 
 /// Images that people mean when they mistype one.

@@ -135,6 +135,8 @@ fn every_code_is_listed_with_the_rules() {
         include_str!("../checks.rs"),
         include_str!("../epoch.rs"),
         include_str!("../eval.rs"),
+        include_str!("../eval/expansion.rs"),
+        include_str!("../eval/instruction.rs"),
         include_str!("../findings.rs"),
         include_str!("../load.rs"),
         include_str!("../onbuild.rs"),
