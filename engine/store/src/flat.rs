@@ -62,6 +62,32 @@ impl Store {
     }
 }
 
+/// Above this many lowers a mount gets slow, about linearly.
+pub const MAX_LOWERS: usize = 50;
+/// The lowest layers are flattened by so many at a time: a stack that grows finds the directory of its lower part again.
+const FLATTENED_AT_ONCE: usize = 40;
+
+impl Store {
+    /// Directories to mount for a stack, base first, [`MAX_LOWERS`] at most. `layers` are all to be different, none of
+    /// them empty, and laid out.
+    pub fn lowers(&self, layers: &[LayerId]) -> Result<Vec<LayerDir>, LayOutError> {
+        let mut flat = 0;
+        while layers.len() - flat + usize::from(flat > 0) > MAX_LOWERS {
+            flat += FLATTENED_AT_ONCE;
+        }
+        let (low, high) = layers.split_at(flat);
+        let mut directories = Vec::with_capacity(1 + high.len());
+        if !low.is_empty() {
+            directories.push(self.flatten(low)?);
+        }
+        for layer in high {
+            let missing = LayOutError::NoDirectory { path: TreePath::root(), layer: *layer };
+            directories.push(self.directory(layer)?.ok_or(missing)?);
+        }
+        Ok(directories)
+    }
+}
+
 /// An entry of the merged changeset.
 struct Merged {
     entry: Entry,

@@ -41,6 +41,7 @@ pub use blob::{BlobError, BlobFile, BlobWriter};
 pub use cache_mount::{CacheDir, CacheError, CacheSharing, own};
 pub use context::{ContextError, ContextIndex, Named};
 pub use fault::FsError;
+pub use flat::MAX_LOWERS;
 pub use lay_out::{LayOutError, OpenOutside};
 pub use layer::{BlobNote, LayerDir, OpenContentError};
 pub use lock::{Claim, LockError};

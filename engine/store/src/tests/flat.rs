@@ -66,3 +66,22 @@ fn names_of_one_file_stay_one_file_and_others_do_not_become_one() {
     let flat = space.store.flatten(&[base, copy]).unwrap();
     assert_eq!(names(&scanned(flat.path())), ["f", "g"]);
 }
+
+#[test]
+fn a_tall_stack_has_few_lowers_and_finds_them_again_as_it_grows() {
+    let space = space();
+    let mut layers = Vec::new();
+    let mut flat = std::collections::BTreeSet::new();
+    for at in 0..129 {
+        let bytes = [at as u8; 3];
+        layers.push(lay_out(&space.store, &tree(vec![(&format!("f{at}"), inline(&bytes))])).0);
+        let lowers = space.store.lowers(&layers).unwrap();
+        assert!(lowers.len() <= crate::MAX_LOWERS);
+        if at >= crate::MAX_LOWERS {
+            flat.insert(lowers[0].path().to_owned());
+        }
+    }
+    assert_eq!(flat.len(), 2);
+    let lowers = space.store.lowers(&layers).unwrap();
+    assert_eq!(lowers.iter().map(|lower| scanned(lower.path()).len()).sum::<usize>(), 129);
+}
