@@ -15,8 +15,8 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use rustix::process::{
-    DumpableBehavior, Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal,
-    set_dumpable_behavior, umask, waitid,
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process_group,
+    pidfd_send_signal, set_dumpable_behavior, setrlimit, umask, waitid,
 };
 
 use crate::fault::{At, Fault, Step};
@@ -103,6 +103,9 @@ fn prepare(socket: &OwnedFd) -> Result<Never, Fault> {
     // Passed on to every step: kiln may have been started with signals ignored, and Rust ignores one itself.
     sys::reset_signals();
     sys::unblock_signals();
+    // A root of hundreds of layers holds a descriptor for each while it is mounted. Steps get limits of their own.
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).at(Step::Prepare, "")?;
     let world = World {
         single,
         in_user_namespace: crate::rootless::in_user_namespace(),

@@ -181,24 +181,31 @@ pub(crate) fn measure() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let space = Space::new();
-    for (name, network) in [("host network", Network::Host), ("no network", Network::None)] {
-        let specs: Vec<Spec> = (0..RUNS).map(|_| Spec { network, ..space.spec(&["/bin/true"]) }).collect();
-        let mut times: Vec<u128> = specs
-            .iter()
-            .map(|spec| {
-                let start = Instant::now();
-                let exit = space.sandbox.run(spec, &mut |_, _| {}, &Cancel::new(None)).unwrap();
-                assert_eq!(exit, Exit::Code(0));
-                start.elapsed().as_micros()
-            })
-            .collect();
+    let true_in = |network| Spec { network, ..space.spec(&["/bin/true"]) };
+    let run = |sandbox: &Sandbox, spec: &Spec| {
+        let exit = sandbox.run(spec, &mut |_, _| {}, &Cancel::new(None)).unwrap();
+        assert_eq!(exit, Exit::Code(0));
+    };
+    let report = |name: &str, mut times: Vec<u128>| {
         times.sort_unstable();
-        println!(
-            "true, {name}: minimum {} us, median {} us, 90 % {} us",
-            times[0],
-            times[RUNS / 2],
-            times[RUNS * 9 / 10]
-        );
+        let (least, median, most) = (times[0], times[times.len() / 2], times[times.len() * 9 / 10]);
+        println!("true, {name}: minimum {least} us, median {median} us, 90 % {most} us");
+    };
+    for (name, network) in [("host network", Network::Host), ("no network", Network::None)] {
+        let specs: Vec<Spec> = (0..RUNS).map(|_| true_in(network)).collect();
+        let times = specs.iter().map(|spec| {
+            let start = Instant::now();
+            run(&space.sandbox, spec);
+            start.elapsed().as_micros()
+        });
+        report(name, times.collect());
     }
+    let specs: Vec<Spec> = (0..RUNS / 10).map(|_| true_in(Network::Host)).collect();
+    let times = specs.iter().map(|spec| {
+        let start = Instant::now();
+        run(&Sandbox::start().unwrap(), spec);
+        start.elapsed().as_micros()
+    });
+    report("with the start of a helper", times.collect());
     ExitCode::SUCCESS
 }
