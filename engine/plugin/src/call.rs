@@ -133,7 +133,7 @@ fn explain(error: &wasmtime::Error, store: &Store<State>, hook: &str) -> CallErr
             Some(Trap::StackOverflow) => Failure::Stack,
             _ if !state.used.crash.is_empty() => Failure::Crash(state.used.crash.clone()),
             Some(Trap::MemoryOutOfBounds) if repeats(error) => Failure::Stack,
-            Some(trap) => Failure::Trap(trap.to_string()),
+            Some(trap) => Failure::Trap(sentence(&trap.to_string())),
             None if error.to_string().contains("too much data") => {
                 Failure::TooMuch { limit_bytes: limits.copied_bytes }
             }
@@ -141,6 +141,11 @@ fn explain(error: &wasmtime::Error, store: &Store<State>, hook: &str) -> CallErr
         }
     };
     failed(&state.plugin, hook, failure)
+}
+
+/// Without wasmtime's own way to begin.
+fn sentence(trap: &str) -> String {
+    trap.strip_prefix("wasm trap: ").unwrap_or(trap).to_owned()
 }
 
 /// Whether the innermost frames are all of one function. Guests in most languages keep a stack of their own, which

@@ -120,9 +120,7 @@ pub enum Refusal {
     Newer { wanted: String, ours: &'static str },
     #[error("{interface} is not as the contract has it: {why}")]
     Shape { interface: String, why: String },
-    #[error(
-        "it wants `{capability}` and may not have it; if it should, say `--allow plugin.{capability}={name}`"
-    )]
+    #[error("it wants `{capability}`, which has to be granted to `{name}` and was not")]
     NotGranted { capability: &'static str, name: String },
     #[error("it does not export `describe`, as every plugin does")]
     NoDescribe,
@@ -136,10 +134,8 @@ pub enum Refusal {
     Keyword(String),
     #[error("it defines `{0}`, which belongs to the frontend")]
     Reserved(String),
-    #[error(
-        "it defines `{keyword}`, and so does {owner}; to use this one, say `--instruction {keyword}={name}`"
-    )]
-    KeywordTaken { keyword: String, owner: String, name: String },
+    #[error("it defines `{keyword}`, which is an instruction of `{owner}` already")]
+    KeywordTaken { keyword: String, owner: String },
 }
 
 fn list(names: &[String]) -> String {

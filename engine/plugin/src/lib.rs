@@ -20,6 +20,7 @@ mod dispatch;
 mod engine;
 mod error;
 mod host;
+mod keywords;
 mod limits;
 mod outline;
 mod plugins;

@@ -291,3 +291,7 @@ pub(crate) fn derived(
     }
     Ok((graph, root))
 }
+
+#[cfg(test)]
+#[path = "graph_tests.rs"]
+mod tests;
