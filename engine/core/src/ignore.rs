@@ -80,6 +80,9 @@ impl Ignore {
 
     /// Whether `path` is left out. For many paths of one tree use [`Ignore::top`].
     pub fn excludes(&self, path: &TreePath) -> bool {
+        if self.is_empty() {
+            return false;
+        }
         let mut sieve = Sieve::new(self);
         let mut above = TreePath::root();
         let mut verdict = Verdict::default();
