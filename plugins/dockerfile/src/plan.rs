@@ -17,8 +17,9 @@ use crate::findings::Findings;
 use crate::host::Host;
 use crate::ignore::IgnoreFile;
 use crate::load::{Loaded, read_ignore};
+use crate::parse::Keywords;
 use crate::reference::Reference;
-use crate::resolve::{Base, Heads, heads};
+use crate::resolve::{Base, Heads, Named, heads, wanted_by};
 use crate::run::Planner;
 use crate::scope::{BuildArgs, Globals, PROXIES, SPECIAL, StageScope, declared, predefined};
 use crate::sources::Sources;
@@ -104,7 +105,7 @@ pub fn plan(host: &dyn Host, request: &BuildRequest, loaded: &mut Loaded, all: b
         targets.extend(epoch::stage(&loaded.file, &loaded.build_args, &heads.globals));
     }
     let mut sources = Sources::new(host);
-    malformed(host, &loaded.file, &runs, &mut loaded.findings);
+    malformed(host, &loaded.file, &loaded.keywords, &runs, &mut loaded.findings);
     loop {
         sources.gather(host, &loaded.file, &loaded.keywords, &mut runs, &targets);
         let ignore = ignore(host, loaded, &sources, &runs);
@@ -175,32 +176,48 @@ fn begin(request: &BuildRequest, loaded: &mut Loaded, platform: &Platform, targe
     Heads { globals, target: platform.clone(), asked, stages, reachable }
 }
 
-/// What FROM names has to be well-formed even where it is not built (§9.7), unless it is a build context.
-fn malformed(host: &dyn Host, file: &File, runs: &[Heads], findings: &mut Findings) {
-    let contexts: BTreeSet<String> = host.context_names().into_iter().collect();
+/// What FROM and `--from` name has to be well-formed even where it is not built (§9.7), unless it is a build context.
+fn malformed(host: &dyn Host, file: &File, keywords: &Keywords, runs: &[Heads], findings: &mut Findings) {
+    let contexts = host.context_names();
+    let is_context = |name: &str| contexts.iter().any(|context| context.split("::").next() == Some(name));
     for heads in runs {
         for (stage, head) in file.stages.iter().zip(&heads.stages) {
-            let Base::Named(name) = &head.base else { continue };
-            let Err(problem) = Reference::read(name) else { continue };
-            let replaced = contexts.iter().any(|context| {
-                let context = context.split("::").next().unwrap_or_default();
-                context == name || context == stage.name()
-            });
-            if replaced {
+            if is_context(&stage.name()) {
                 continue;
             }
-            let at = stage.from.line.span(&stage.from.reference);
-            let diagnostic =
-                Diagnostic::error("invalid-reference", format!("`{name}` names no image: {problem}")).at(&at);
-            let help = match file.find(name) {
-                Some(stage) => {
-                    format!("write `{}`: names of stages are in lower case", file.stages[stage].name())
+            if let Base::Named(name) = &head.base
+                && !is_context(name)
+                && let Err(why) = Reference::read(name)
+            {
+                let help = match file.find(name) {
+                    Some(stage) => {
+                        format!("write `{}`: names of stages are in lower case", file.stages[stage].name())
+                    }
+                    None => "write `name`, `name:tag` or `name@digest`".to_owned(),
+                };
+                let problem =
+                    Diagnostic::error("invalid-reference", format!("`{name}` names no image: {why}"));
+                let at = stage.from.line.span(&stage.from.reference);
+                findings.add(problem.at(&at).help(help), None);
+            }
+            for line in stage.lines.iter().filter(|line| line.keyword != "ONBUILD") {
+                for (wanted, at) in wanted_by(line, keywords) {
+                    if wanted.find(file) == Named::Other
+                        && !is_context(&wanted.name)
+                        && let Err(why) = Reference::read(&wanted.name)
+                    {
+                        findings.add(unknown_stage(file, &wanted.name, why).at(&at), None);
+                    }
                 }
-                None => "write `name`, `name:tag` or `name@digest`".to_owned(),
-            };
-            findings.add(diagnostic.help(help), None);
+            }
         }
     }
+}
+
+/// The error for a `from` that is neither a stage nor can be an image.
+pub fn unknown_stage(file: &File, name: &str, why: &str) -> Diagnostic {
+    let message = format!("no stage is called `{name}`, and it is no image either: {why}");
+    Diagnostic::error("unknown-stage", message).help(stage_help(file, name, "--from="))
 }
 
 /// What the ignore file excludes from a local main context, for the checks.

@@ -169,6 +169,8 @@ pub fn heads(
             }
         }
         let (platform, fixed_platform) = match (own_platform, &base) {
+            // Nothing is nothing on any platform (§10.4).
+            (_, Base::Scratch) => (target.clone(), asked),
             (Some(platform), _) => (platform, true),
             (None, Base::Stage(base)) => (heads[*base].platform.clone(), heads[*base].fixed_platform),
             (None, _) => (target.clone(), asked),

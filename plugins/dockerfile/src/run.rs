@@ -17,7 +17,7 @@ use crate::findings::{Findings, check};
 use crate::host::Host;
 use crate::ignore::IgnoreFile;
 use crate::parse::Keywords;
-use crate::plan::{is_local, stage_help};
+use crate::plan::{is_local, stage_help, unknown_stage};
 use crate::platform;
 use crate::reference::Reference;
 use crate::resolve::{Base, Heads, Named, Wanted};
@@ -391,14 +391,7 @@ impl Planner<'_> {
                         )
                     }
                     None => match Reference::read(name) {
-                        Err(why) => {
-                            let message =
-                                format!("no stage is called `{name}`, and it is no image either: {why}");
-                            problem(
-                                Diagnostic::error("unknown-stage", message)
-                                    .help(stage_help(self.file, name, "--from=")),
-                            )
-                        }
+                        Err(why) => problem(unknown_stage(self.file, name, why)),
                         Ok(_) => {
                             self.late.borrow_mut().push((self.run, index, wanted.clone()));
                             None

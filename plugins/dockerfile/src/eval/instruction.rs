@@ -165,7 +165,7 @@ impl Evaluation<'_, '_> {
             self.invocation.stage.has_base = self.state.root != Root::Empty;
         }
         if root.is_some() || !placed.made.is_empty() {
-            let title = format!("{}{}", self.title_prefix, title(&statement.original));
+            let title = format!("{}{}{}", self.title_prefix, title(&statement.original), summary(statement));
             let main = root.and_then(|root| placed.op(root.op)).map(|op| op as usize);
             let main = main.filter(|op| placed.made.contains(op)).or(placed.made.last().copied());
             let named = |op: &usize| match Some(*op) == main {
@@ -228,6 +228,20 @@ fn title(original: &str) -> String {
         title.push_str(word);
     }
     title
+}
+
+/// The first line of a here-document that is all there is to a line: `RUN <<EOF` alone says nothing.
+fn summary(statement: &Statement) -> String {
+    let [argument] = statement.arguments.as_slice() else { return String::new() };
+    let Some(heredoc) = argument.heredoc.and_then(|index| statement.heredocs.get(index as usize)) else {
+        return String::new();
+    };
+    let mut lines = heredoc.content.trim().lines();
+    match (lines.next(), lines.next()) {
+        (Some(first), None) => format!(" ({first})"),
+        (Some(first), Some(_)) => format!(" ({first}…)"),
+        (None, _) => String::new(),
+    }
 }
 
 /// Also a path that begins with a variable of the base image would be: this is judged after expansion.

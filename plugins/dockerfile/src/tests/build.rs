@@ -45,6 +45,9 @@ fn section_9_7_only_reachable_stages_are_resolved() {
     let world = world.ask(|request| request.target = "C".to_owned());
     assert_eq!(world.error_codes(), ["image-not-found", "image-not-found"]);
     assert_eq!(World::new("FROM Bad AS a\nFROM alpine").error_codes(), ["invalid-reference"]);
+    let text = "FROM alpine AS a\nCOPY --from=Bad a /\nFROM alpine";
+    assert_eq!(World::new(text).error_codes(), ["unknown-stage"]);
+    assert!(World::new(text).context("Bad", "local").build().findings().is_empty());
 }
 
 #[test]
@@ -524,6 +527,7 @@ fn section_6_heredocs_reach_the_graph() {
     assert_eq!(data, ["1\n", "$v\n"]);
     let copies: Vec<_> = built.names().into_iter().filter(|name| name.contains("2/3")).collect();
     assert_eq!(copies, ["[2/3] write a b", "[2/3] COPY <<a <<'b' /d/"]);
+    assert_eq!(built.op("RUN").name, "[3/3] RUN <<-E (echo $v)");
     assert_eq!(built.args("RUN <<-E"), ["/bin/sh", "-c", "echo $v\n"]);
 }
 
