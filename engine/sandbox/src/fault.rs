@@ -277,6 +277,7 @@ fn hint(step: Step, errno: i32) -> Option<&'static str> {
         (Step::Mount, libc::EPERM) => {
             "if kiln itself runs in a container, that container must not mask /proc and /sys"
         }
+        (Step::Source, libc::ELOOP) => "it is a symbolic link; name what it leads to",
         (Step::MountPoint, libc::ENOENT) => "the root file system has nothing there to mount on",
         (Step::MountPoint, libc::EROFS) => "it lies in a read-only mount that has nothing there to mount on",
         (Step::MountPoint, libc::ELOOP) => "the path must not lead through this symbolic link",

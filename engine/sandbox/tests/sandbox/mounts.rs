@@ -19,6 +19,7 @@ crate::tests![
     a_socket_can_be_bound,
     links_in_mount_points_stay_inside_the_root,
     links_in_place_of_proc_are_refused,
+    a_link_is_not_bound,
     a_magic_link_as_mount_point_is_refused,
     the_working_directory_does_not_leave_the_root,
     a_mount_point_that_is_missing_is_not_made_in_the_layer,
@@ -162,6 +163,15 @@ fn links_in_place_of_proc_are_refused() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+fn a_link_is_not_bound() {
+    let space = Space::new();
+    symlink("/etc", space.path("link")).unwrap();
+    let mut spec = space.spec(&["true"]);
+    spec.mounts = vec![mount("/mnt", MountKind::Bind { source: space.path("link"), readonly: true })];
+    let error = space.run(&spec).unwrap_err();
+    assert!(error.to_string().contains("it is a symbolic link"), "{error}");
 }
 
 fn a_magic_link_as_mount_point_is_refused() {
