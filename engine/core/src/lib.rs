@@ -37,4 +37,6 @@ pub use merged::Merged;
 pub use plan::{HistoryEntry, Plan, Request, Target};
 pub use platform::Platform;
 pub use reference::ImageRef;
+pub use select::Selection;
+pub use solve::{Need, Solver};
 pub use tree::{Entry, Kind, Tree, TreePath};
