@@ -105,10 +105,10 @@ fn scans(loaded: &Loaded, run: &Run, target: usize) -> Vec<Scan> {
     let mut scans = Vec::new();
     for (index, state) in run.states.iter().enumerate() {
         let Some(state) = state else { continue };
-        let name = loaded.file.stages[index].name();
+        let name = loaded.file.stages[index].name.as_str();
         let asked = value(Some(state), of_stage);
         let listed =
-            asked.split(',').any(|listed| !name.is_empty() && listed.trim().eq_ignore_ascii_case(&name));
+            asked.split(',').any(|listed| !name.is_empty() && listed.trim().eq_ignore_ascii_case(name));
         if index != target
             && (listed || boolean(&asked) == Some(true))
             && let Some(root) = state.root.output()

@@ -90,7 +90,7 @@ pub fn file(file: &File, findings: &mut Findings) {
         }
         let Some((word, name)) = &stage.from.name else { continue };
         let (at, written) = (line.span(name), line.text(name));
-        let (lower, as_word) = (stage.name(), line.text(word));
+        let (lower, as_word) = (stage.name.clone(), line.text(word));
         if written != lower {
             let finding =
                 check("StageNameCasing", format!("the stage name `{written}` is not in lower case"));
@@ -198,7 +198,7 @@ fn from_platform(stage: &StageText, local: Option<&CheckOptions>, findings: &mut
         return;
     }
     if let Some(platform) = platform::read(value, &Platform::default()) {
-        let name = stage.name();
+        let name = &stage.name;
         if name.contains(&platform.os) || name.contains(&platform.arch) {
             return;
         }

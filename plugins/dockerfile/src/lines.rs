@@ -87,6 +87,7 @@ impl<'t> Reader<'t> {
         let column = first.text()[..indent].chars().count() as u32 + 1;
         let mut line = Logical {
             text: part.to_owned(),
+            is_ascii: true,
             pieces: vec![Piece { start: 0, line: first.number, column }],
             first_line: first.number,
             last_line: first.number,
@@ -107,6 +108,7 @@ impl<'t> Reader<'t> {
             line.text.push_str(part);
             goes_on = more;
         }
+        line.is_ascii = line.text.is_ascii();
         Some(line)
     }
 }
@@ -132,6 +134,8 @@ struct Piece {
 pub struct Logical {
     /// Joined with nothing in between; leading white space of the first line is gone.
     pub text: String,
+    /// Then a byte is a column.
+    is_ascii: bool,
     pieces: Vec<Piece>,
     /// From 1.
     pub first_line: u32,
@@ -147,8 +151,11 @@ impl Logical {
         let offset = offset.min(self.text.len());
         let at = self.pieces.partition_point(|piece| piece.start <= offset).max(1) - 1;
         let piece = &self.pieces[at];
-        let before = self.text.get(piece.start..offset).unwrap_or_default();
-        Position { line: piece.line, column: piece.column + before.chars().count() as u32 }
+        let characters = match self.is_ascii {
+            true => offset - piece.start,
+            false => self.text.get(piece.start..offset).unwrap_or_default().chars().count(),
+        };
+        Position { line: piece.line, column: piece.column + characters as u32 }
     }
 
     /// Where the bytes of `range` were written. An empty range is one column wide, so that it can be seen.

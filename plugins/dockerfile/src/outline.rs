@@ -55,7 +55,7 @@ fn read(host: &dyn Host, request: &BuildRequest) -> Result<Loaded, BuildFailure>
 fn target_info(loaded: &Loaded, index: usize) -> TargetInfo {
     let file = &loaded.file;
     let from = &file.stages[index].from;
-    let name = file.stages[index].name();
+    let name = file.stages[index].name.clone();
     let asked = from.platform.as_ref().and_then(|flag| flag.value());
     TargetInfo {
         description: if name.is_empty() { String::new() } else { description(&from.line.comments, &name) },

@@ -155,7 +155,7 @@ pub fn plan(host: &dyn Host, request: &BuildRequest, loaded: &mut Loaded, all: b
 
 fn begin(request: &BuildRequest, loaded: &mut Loaded, platform: &Platform, target: usize) -> Heads {
     let file = &loaded.file;
-    let name = match (request.target.as_str(), file.stages.get(target).map(|stage| stage.name())) {
+    let name = match (request.target.as_str(), file.stages.get(target).map(|stage| stage.name.clone())) {
         ("", Some(name)) if !name.is_empty() => name,
         ("", _) => "default".to_owned(),
         (asked, _) => asked.to_owned(),
@@ -182,7 +182,7 @@ fn malformed(host: &dyn Host, file: &File, keywords: &Keywords, runs: &[Heads], 
     let is_context = |name: &str| contexts.iter().any(|context| context.split("::").next() == Some(name));
     for heads in runs {
         for (stage, head) in file.stages.iter().zip(&heads.stages) {
-            if is_context(&stage.name()) {
+            if is_context(&stage.name) {
                 continue;
             }
             if let Base::Named(name) = &head.base
@@ -191,7 +191,7 @@ fn malformed(host: &dyn Host, file: &File, keywords: &Keywords, runs: &[Heads], 
             {
                 let help = match file.find(name) {
                     Some(stage) => {
-                        format!("write `{}`: names of stages are in lower case", file.stages[stage].name())
+                        format!("write `{}`: names of stages are in lower case", file.stages[stage].name)
                     }
                     None => "write `name`, `name:tag` or `name@digest`".to_owned(),
                 };

@@ -1,5 +1,7 @@
 //! Reads what FROM lines and `--from` name (§9.4, §10). Asks nobody and evaluates no instruction.
 
+use std::collections::BTreeMap;
+
 use kiln_sdk::wit::diagnostics::{Diagnostic, Span};
 use kiln_sdk::wit::instruction_types::FlagKind;
 use kiln_sdk::wit::types::Platform;
@@ -121,6 +123,8 @@ pub fn heads(
     findings: &mut Findings,
 ) -> Vec<Head> {
     let mut heads: Vec<Head> = Vec::with_capacity(file.stages.len());
+    // Of several stages of one name the latest above counts.
+    let mut earlier: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, stage) in file.stages.iter().enumerate() {
         let line = &stage.from.line;
         let local = checks::local_options(line, findings);
@@ -151,8 +155,8 @@ pub fn heads(
                 );
                 Base::Broken
             }
-            Some(name) => match file.stages[..index].iter().rposition(|stage| stage.name() == name) {
-                Some(stage) => Base::Stage(stage),
+            Some(name) => match earlier.get(name.as_str()) {
+                Some(stage) => Base::Stage(*stage),
                 None if name == "scratch" => Base::Scratch,
                 None => Base::Named(name),
             },
@@ -189,6 +193,9 @@ pub fn heads(
             triggers.for_each(|line| want(&line.nested(file.escape)));
         }
         heads.push(Head { base, platform, fixed_platform, wanted });
+        if !stage.name.is_empty() {
+            earlier.insert(&stage.name, index);
+        }
     }
     heads
 }

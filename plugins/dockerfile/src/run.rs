@@ -147,7 +147,7 @@ impl Planner<'_> {
         };
         let group = self.file.display(index);
         let mut evaluation =
-            Evaluation::new(&around, assembly, findings, &mut fill, state, (text.name(), index));
+            Evaluation::new(&around, assembly, findings, &mut fill, state, (text.name.clone(), index));
         evaluation.group.clone_from(&group);
         evaluation.no_cache = self.no_cache(index);
         let end = evaluation.assembly.ops.len();
@@ -183,11 +183,11 @@ impl Planner<'_> {
     }
 
     fn no_cache(&self, index: usize) -> bool {
-        let name = self.file.stages[index].name();
+        let name = &self.file.stages[index].name;
         self.request
             .no_cache
             .iter()
-            .any(|asked| asked == "*" || (!name.is_empty() && asked.to_lowercase() == name))
+            .any(|asked| asked == "*" || (!name.is_empty() && asked.to_lowercase() == *name))
     }
 
     fn main_context(&self, assembly: &mut Assembly) -> Output {

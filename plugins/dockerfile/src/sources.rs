@@ -109,8 +109,8 @@ impl Sources {
 
     /// The context that stands in for a whole stage because it has its name (§9.6).
     pub fn replacement(&self, file: &File, heads: &Heads, stage: usize) -> Option<&ContextInfo> {
-        let name = file.stages[stage].name();
-        if name.is_empty() { None } else { self.context(&name, &heads.stages[stage].platform) }
+        let name = &file.stages[stage].name;
+        if name.is_empty() { None } else { self.context(name, &heads.stages[stage].platform) }
     }
 
     /// Brings `heads` to the point where all that the reachable stages name is known.
@@ -133,7 +133,7 @@ impl Sources {
                 for (index, head) in
                     heads.stages.iter().enumerate().filter(|(index, _)| heads.reachable[*index])
                 {
-                    let own = file.stages[index].name();
+                    let own = file.stages[index].name.clone();
                     if !own.is_empty() {
                         names.push((head.platform.clone(), own));
                     }

@@ -1,5 +1,6 @@
 //! Groups lines into stages and reads FROM (§1, §9.1, §10.1). Expands nothing.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use kiln_sdk::diagnose::nearest;
@@ -20,11 +21,15 @@ pub struct File {
     /// ARG lines before the first FROM.
     pub globals: Vec<Line>,
     pub stages: Vec<StageText>,
+    /// The last stage of each name.
+    by_name: BTreeMap<String, usize>,
 }
 
 /// One stage as written.
 #[derive(Debug)]
 pub struct StageText {
+    /// In lower case; empty if it has none.
+    pub name: String,
     pub from: From,
     pub lines: Vec<Line>,
 }
@@ -40,28 +45,28 @@ pub struct From {
 }
 
 impl StageText {
-    /// In lower case; empty if it has none.
-    pub fn name(&self) -> String {
-        self.from.name.as_ref().map(|(_, name)| self.from.line.text(name).to_lowercase()).unwrap_or_default()
+    fn new(from: From) -> Self {
+        let name =
+            from.name.as_ref().map(|(_, name)| from.line.text(name).to_lowercase()).unwrap_or_default();
+        StageText { name, from, lines: Vec::new() }
     }
 }
 
 impl File {
     /// The last stage of a name in any case (§9.3).
     pub fn find(&self, name: &str) -> Option<usize> {
-        let name = name.to_lowercase();
-        self.stages.iter().rposition(|stage| !name.is_empty() && stage.name() == name)
+        self.by_name.get(&name.to_lowercase()).copied()
     }
 
     /// Names of all stages that have one, in order.
     pub fn names(&self) -> Vec<String> {
-        self.stages.iter().map(StageText::name).filter(|name| !name.is_empty()).collect()
+        self.stages.iter().map(|stage| stage.name.clone()).filter(|name| !name.is_empty()).collect()
     }
 
     /// What people call a stage: its name, `stage-N`, or nothing when it is the only one (§9.2).
     pub fn display(&self, index: usize) -> String {
-        match self.stages[index].name() {
-            name if !name.is_empty() => name,
+        match self.stages[index].name.as_str() {
+            name if !name.is_empty() => name.to_owned(),
             _ if self.stages.len() == 1 => String::new(),
             _ => format!("stage-{index}"),
         }
@@ -76,6 +81,7 @@ pub fn group(name: &str, parsed: Parsed, keywords: &Keywords, problems: &mut Vec
         check: parsed.directives.check,
         globals: Vec::new(),
         stages: Vec::new(),
+        by_name: BTreeMap::new(),
     };
     let broken = !parsed.problems.is_empty();
     problems.extend(parsed.problems);
@@ -86,12 +92,14 @@ pub fn group(name: &str, parsed: Parsed, keywords: &Keywords, problems: &mut Vec
             "FROM" => {
                 begun = true;
                 match from(line, problems) {
-                    Ok(from) => file.stages.push(StageText { from, lines: Vec::new() }),
+                    Ok(from) => file.stages.push(StageText::new(from)),
                     // What follows belongs to a stage all the same.
-                    Err(line) => file.stages.push(StageText {
-                        from: From { reference: line.rest.clone(), platform: None, name: None, line: *line },
-                        lines: Vec::new(),
-                    }),
+                    Err(line) => file.stages.push(StageText::new(From {
+                        reference: line.rest.clone(),
+                        platform: None,
+                        name: None,
+                        line: *line,
+                    })),
                 }
             }
             keyword if !OWN.contains(&keyword) && keywords.get(keyword).is_none() => {
@@ -110,6 +118,9 @@ pub fn group(name: &str, parsed: Parsed, keywords: &Keywords, problems: &mut Vec
                 ),
             },
         }
+    }
+    for (index, stage) in file.stages.iter().enumerate().filter(|(_, stage)| !stage.name.is_empty()) {
+        file.by_name.insert(stage.name.clone(), index);
     }
     let start = Span {
         file: name.to_owned(),
