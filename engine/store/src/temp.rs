@@ -206,6 +206,15 @@ fn sweep_one(entry: &fs::DirEntry, locks: &File) -> Result<bool, FsError> {
 pub struct Sweep(std::thread::JoinHandle<Result<u64, FsError>>);
 
 impl Sweep {
+    /// Gives it some time; tells whether it came to its end. It goes on otherwise, while the process does.
+    pub fn wait_at_most(&self, limit: std::time::Duration) -> bool {
+        let start = std::time::Instant::now();
+        while !self.0.is_finished() && start.elapsed() < limit {
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+        self.0.is_finished()
+    }
+
     /// Waits for its end; tells how many temporary entries were deleted.
     pub fn wait(self) -> Result<u64, FsError> {
         self.0.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

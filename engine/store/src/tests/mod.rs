@@ -312,7 +312,7 @@ fn a_directory_torn_before_this_boot_is_a_miss() {
 }
 
 #[test]
-fn without_devices_stand_ins_are_laid_out_and_the_tree_keeps_what_they_stand_for() {
+fn the_user_mapping_has_marks_of_its_own() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let store = Store::open(&dir.path().join("s"), OwnerMapping::User).unwrap();
     let marked = tree(vec![("d", opaque()), ("d/f", inline(b"x")), ("w", whiteout())]);

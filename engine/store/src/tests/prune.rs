@@ -143,6 +143,7 @@ fn a_sweep_deletes_what_nobody_owns() {
     assert!(left.exists());
     assert_eq!(space.store.sweep().wait().unwrap(), 1);
     assert!(!left.exists() && step.upper().exists());
+    assert!(space.store.sweep().wait_at_most(Duration::from_secs(10)));
 }
 
 #[test]
