@@ -151,12 +151,12 @@ mod as_root {
         needs_root!();
         let space = example();
         space.build(&["-o", "type=tar,dest=root.tar", "-o", "type=local,dest=root"]).ok();
-        for source in ["root.tar", "root"] {
-            space.kiln(&["image", "import", source, "imported", "-c", "CMD [\"cat\", \"/file\"]"]).ok();
-            let image = readback::image(&space, "imported");
+        for (source, name) in [("root.tar", "of-archive"), ("root", "of-directory")] {
+            space.kiln(&["image", "import", source, name, "-c", "CMD [\"cat\", \"/file\"]"]).ok();
+            let image = readback::image(&space, name);
             assert_eq!(image.config["rootfs"]["diff_ids"].as_array().unwrap().len(), 1);
             assert_eq!(image.read("/y"), "y\n");
-            assert_eq!(space.kiln(&["run", "imported"]).ok().text(), "x".repeat(1000));
+            assert_eq!(space.kiln(&["run", name]).ok().text(), "x".repeat(1000));
         }
     }
 

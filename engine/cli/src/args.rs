@@ -227,7 +227,7 @@ pub enum ImageCommand {
         #[arg(short, long, default_value = "-")]
         input: String,
     },
-    /// Make an image of one layer from a tar archive of files, plain or compressed
+    /// Make an image of one layer from a directory or a tar archive of files
     Import {
         source: PathBuf,
         name: String,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use kiln_core::graph::Ulimit;
-use kiln_core::{Cancel, ImageRef, Platform, Request};
+use kiln_core::{Cancel, Diagnostic, Event, EventSink, ImageRef, Platform, Request};
 use kiln_driver::{
     BuildError, BuildFile, BuildRequest, Compression, ContextLocation, Destination, Driver, NetworkMode,
     Outcome, OutputKind, OutputSpec, Secret, SourceTexts,
@@ -34,26 +34,29 @@ pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
 
     let style = Style { colour: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
     let source = |file: &str| sources.text(file);
-    let quiet = mode == Mode::Quiet;
-    if !quiet {
-        for diagnostic in progress.diagnostics() {
-            eprint!("{}", report::render(&diagnostic, &source, style));
+    let tell = |diagnostics: &[Diagnostic]| {
+        for diagnostic in diagnostics {
+            match mode {
+                Mode::Rawjson => progress.emit(Event::Diagnostic(diagnostic.clone())),
+                _ => eprint!("{}", report::render(diagnostic, &source, style)),
+            }
         }
+    };
+    if matches!(mode, Mode::Tty | Mode::Plain) {
+        tell(&progress.diagnostics());
     }
     match result {
         Ok(outcome) => {
-            announce(args, &request, &outcome, quiet)?;
+            announce(args, &request, &outcome, mode)?;
             Ok(Exit::Built)
         }
         Err(BuildError::Wrong(diagnostics)) => {
-            for diagnostic in &diagnostics {
-                eprint!("{}", report::render(diagnostic, &source, style));
-            }
+            tell(&diagnostics);
             Ok(Exit::BuildWrong)
         }
         Err(BuildError::Step(failure)) => {
             let (lines, more) = progress.log_tail(failure.vertex);
-            if !lines.is_empty() {
+            if !lines.is_empty() && mode != Mode::Rawjson {
                 eprintln!("{}", style.paint("1", &format!("------ {}", failure.name)));
                 if more {
                     eprintln!("(the beginning is left out)");
@@ -63,13 +66,11 @@ pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
                 }
                 eprintln!("{}", style.paint("1", "------"));
             }
-            eprint!("{}", report::render(&failure.diagnostic, &source, style));
+            tell(&[failure.diagnostic]);
             Ok(Exit::BuildWrong)
         }
         Err(BuildError::Refused(diagnostics)) => {
-            for diagnostic in &diagnostics {
-                eprint!("{}", report::render(diagnostic, &source, style));
-            }
+            tell(&diagnostics);
             Ok(Exit::Refused)
         }
         Err(error) => Err(error.into()),
@@ -77,7 +78,7 @@ pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
 }
 
 /// What was built: on standard output its digest when quiet, else a summary on standard error; and the files asked for.
-fn announce(args: &BuildArgs, request: &BuildRequest, outcome: &Outcome, quiet: bool) -> Result<()> {
+fn announce(args: &BuildArgs, request: &BuildRequest, outcome: &Outcome, mode: Mode) -> Result<()> {
     if let Some(file) = &args.iidfile
         && let Some(top) = &outcome.top
     {
@@ -86,7 +87,11 @@ fn announce(args: &BuildArgs, request: &BuildRequest, outcome: &Outcome, quiet: 
     if let Some(file) = &args.metadata_file {
         write_file(file, format!("{:#}\n", outcome.metadata(request)).as_bytes())?;
     }
-    if quiet {
+    if mode == Mode::Rawjson {
+        eprintln!("{}", serde_json::json!({ "event": "built", "metadata": outcome.metadata(request) }));
+        return Ok(());
+    }
+    if mode == Mode::Quiet {
         if let Some(top) = &outcome.top {
             println!("{}", top.digest);
         }

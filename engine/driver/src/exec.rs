@@ -340,7 +340,9 @@ impl Session<'_> {
 
     fn agent(&self, vertex: &Vertex, client: &ClientMount) -> Result<Option<PathBuf>, BuildError> {
         match self.request.ssh.iter().find(|(id, _)| *id == client.id) {
-            Some((_, socket)) => Ok(Some(socket.clone())),
+            Some((_, socket)) => std::fs::canonicalize(socket).map(Some).map_err(|error| {
+                BuildError::world(format!("could not find the SSH agent `{}`", socket.display()), error)
+            }),
             None if !client.required => Ok(None),
             None => Err(BuildError::wrong(
                 Diagnostic::error("ssh-missing", format!("the step needs the SSH agent `{}`", client.id))

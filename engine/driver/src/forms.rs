@@ -2,7 +2,7 @@
 //!
 //! A layer is made only once, however many threads ask; what can be had from the store is not made again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +37,8 @@ pub(crate) struct Forms<'a> {
     pub(crate) cancel: &'a Cancel,
     origins: Mutex<HashMap<LayerId, Origin>>,
     contexts: Mutex<Vec<Arc<LocalContext>>>,
+    /// Layers that will be wanted as directories.
+    expected: Mutex<HashSet<LayerId>>,
     /// One lock per layer that somebody works on.
     busy: Mutex<HashMap<LayerId, Arc<Mutex<()>>>>,
 }
@@ -55,6 +57,7 @@ impl<'a> Forms<'a> {
             cancel,
             origins: Mutex::default(),
             contexts: Mutex::default(),
+            expected: Mutex::default(),
             busy: Mutex::default(),
         }
     }
@@ -62,6 +65,11 @@ impl<'a> Forms<'a> {
     /// Says where a layer can be fetched when its bytes are wanted.
     pub(crate) fn add_origin(&self, layer: LayerId, origin: Origin) {
         lock(&self.origins).insert(layer, origin);
+    }
+
+    /// Says that these layers will be wanted as directories, so that whoever reads one unpacks it at once.
+    pub(crate) fn expect_directories(&self, stack: &Stack) {
+        lock(&self.expected).extend(&stack.0);
     }
 
     /// Gives a context its number, the one that places in its tree carry.
@@ -106,7 +114,7 @@ impl<'a> Forms<'a> {
         }
         self.alone(layer, || match self.stored_tree(layer)? {
             Some(tree) => Ok(tree),
-            None => self.unpack(layer, false),
+            None => self.unpack(layer, lock(&self.expected).contains(layer)),
         })
     }
 
@@ -171,7 +179,7 @@ impl<'a> Forms<'a> {
 
     /// Makes directories of the layers in which a tree's files lie.
     pub(crate) fn directories_for(&self, tree: &Tree) -> Result<(), BuildError> {
-        let mut made = std::collections::HashSet::new();
+        let mut made = HashSet::new();
         for (_, entry) in tree.entries() {
             if let Kind::File(file) = &entry.kind
                 && let Place::Layer { layer, .. } = &file.content.place

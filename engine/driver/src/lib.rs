@@ -135,17 +135,41 @@ impl Driver {
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Outcome, BuildError> {
+        let (outcome, worked) = self.passes(request, sources, events, cancel);
+        if worked {
+            // What steps leave behind takes room; nothing of it is needed for the result.
+            let _ = self.store.sweep().wait();
+        }
+        outcome
+    }
+
+    /// The passes, and whether anything was solved or went wrong.
+    fn passes(
+        &self,
+        request: &BuildRequest,
+        sources: &SourceTexts,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> (Result<Outcome, BuildError>, bool) {
         let session = Session::new(self, request, sources, events, cancel);
-        let plan = session.plan()?;
-        let mut pinned = session.resolve(plan)?;
+        let pinned = session.plan().and_then(|plan| session.resolve(plan));
+        let mut pinned = match pinned {
+            Ok(pinned) => pinned,
+            Err(error) => return (Err(error), false),
+        };
         session.announce(&pinned);
-        if let Some(outcome) = session.known_outcome(&pinned)? {
-            return Ok(outcome);
+        match session.known_outcome(&pinned) {
+            Ok(Some(outcome)) => return (Ok(outcome), false),
+            Ok(None) => {}
+            Err(error) => return (Err(error), true),
         }
         pinned.before = session.last_notes();
-        let solved = session.solve(&pinned, kiln_core::solve::Need::Blob)?;
-        session.keep_notes(&pinned);
-        session.export(&solved)
+        let solved = session.solve(&pinned, kiln_core::solve::Need::Blob);
+        let outcome = solved.and_then(|solved| {
+            session.keep_notes(&pinned);
+            session.export(&solved)
+        });
+        (outcome, true)
     }
 
     /// The helper that runs steps, started when the first one comes.

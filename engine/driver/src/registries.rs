@@ -37,7 +37,6 @@ impl FetchError {
             RegistryError::Anonymous { .. } | RegistryError::Denied { .. } => "unauthorized",
             RegistryError::NoPlatform { .. } => "no-platform",
             RegistryError::Cancelled => "cancelled",
-            RegistryError::NotAnImage { .. } => "invalid-argument",
             _ => "unavailable",
         }
     }

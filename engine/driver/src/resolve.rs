@@ -12,6 +12,7 @@ use kiln_core::{CacheKey, Diagnostic, Graph, Output, Plan, Stack, Target, Vertex
 use crate::error::BuildError;
 use crate::explain::{Notes, StepNote};
 use crate::session::Session;
+use crate::source::image::PinnedImage;
 
 /// A plan in which only digests are left.
 pub(crate) struct Pinned {
@@ -37,6 +38,17 @@ impl Pinned {
     /// Position of an output among those that an executor returns.
     pub(crate) fn slot_position(&self, output: Output) -> usize {
         self.slots[output.vertex].iter().position(|slot| *slot == output.slot).unwrap_or(0)
+    }
+
+    /// A vertex is an image: its layers and its key are known.
+    fn pin(&mut self, id: VertexId, image: &PinnedImage) {
+        let stack = image.stack();
+        let mut hasher = key::Hasher::new("image");
+        for layer in &stack.0 {
+            key::KeyWriter::field(&mut hasher, "layer", layer.0.as_bytes());
+        }
+        self.keys[id] = Some(hasher.finish());
+        self.image_stacks.insert(id, stack);
     }
 
     /// More than one step can be under way: worth a thread each.
@@ -99,7 +111,10 @@ impl Session<'_> {
             vertex.no_lookup || vertex.inputs.iter().any(|input| pinned.no_lookup[input.vertex]);
         match &vertex.op {
             Op::Source(SourceOp::Context(source)) => {
-                self.local_context(source)?;
+                match self.context_as_image(&source.name, &vertex.platform)? {
+                    Some(image) => pinned.pin(id, &image),
+                    None => drop(self.local_context(source)?),
+                }
                 return Ok(());
             }
             Op::Source(SourceOp::Image(source)) => {
@@ -113,12 +128,7 @@ impl Session<'_> {
                         _ => BuildError::wrong(diagnostic),
                     }
                 })?;
-                pinned.image_stacks.insert(id, image.stack());
-                let mut hasher = key::Hasher::new("image");
-                for layer in image.stack().0 {
-                    key::KeyWriter::field(&mut hasher, "layer", layer.0.as_bytes());
-                }
-                pinned.keys[id] = Some(hasher.finish());
+                pinned.pin(id, &image);
                 return Ok(());
             }
             Op::Source(source @ (SourceOp::Git(_) | SourceOp::Http(_))) => {

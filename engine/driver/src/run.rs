@@ -108,14 +108,18 @@ impl Driver {
         spec.hosts = hosts::hosts_file(&spec.hostname, std::iter::empty());
         spec.resolv_conf = hosts::resolv_conf(request.network == NetworkMode::Host);
         spec.stdio = sandbox::Stdio::Inherit;
-        spec.mounts = request
-            .volumes
-            .iter()
-            .map(|volume| sandbox::Mount {
+        for volume in &request.volumes {
+            let source = std::fs::canonicalize(&volume.source).map_err(|error| {
+                BuildError::world(
+                    format!("could not find `{}` to show it inside", volume.source.display()),
+                    error,
+                )
+            })?;
+            spec.mounts.push(sandbox::Mount {
                 target: PathBuf::from(&volume.target),
-                kind: sandbox::MountKind::Bind { source: volume.source.clone(), readonly: volume.readonly },
-            })
-            .collect();
+                kind: sandbox::MountKind::Bind { source, readonly: volume.readonly },
+            });
+        }
         lowers.extend(forms.stubs(&root, &spec, &mut held)?);
         if lowers.is_empty() {
             lowers.push(forms.empty_directory()?);

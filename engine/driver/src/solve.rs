@@ -56,6 +56,7 @@ impl Session<'_> {
             outputs.insert(vertex, found.clone());
             Some(found)
         });
+        self.expect_directories(pinned, &outputs);
         let failure = self.work(pinned, &mut solver, &mut endings, &mut outputs);
         drop(solver);
         if let Some(error) = failure {
@@ -74,6 +75,28 @@ impl Session<'_> {
         Ok(Solved { pinned, stacks, counts: endings.counts })
     }
 
+    /// Layers of images below steps that may run will be laid out: unpacked once, not read first and unpacked later.
+    fn expect_directories(&self, pinned: &Pinned, known: &HashMap<VertexId, Outputs>) {
+        let mut below_a_step = vec![false; pinned.graph.len()];
+        for id in (0..pinned.graph.len()).rev().filter(|id| pinned.reachable[*id] && !known.contains_key(id))
+        {
+            let vertex = &pinned.graph[id];
+            let base = match &vertex.op {
+                Op::Exec(_) => Some(0),
+                Op::File(op) if below_a_step[id] => op.base,
+                _ => None,
+            };
+            if let Some(base) = base.and_then(|input| vertex.inputs.get(input)) {
+                below_a_step[base.vertex] = true;
+            }
+        }
+        for (id, stack) in &pinned.image_stacks {
+            if below_a_step[*id] {
+                self.forms.expect_directories(stack);
+            }
+        }
+    }
+
     /// Reports every step of a build whose result is known as a whole.
     pub(crate) fn all_cached(&self, pinned: &Pinned) -> Counts {
         let mut endings = Endings::new(self, pinned);
@@ -88,7 +111,9 @@ impl Session<'_> {
         root: Output,
         outputs: &HashMap<VertexId, Outputs>,
     ) -> Result<Stack, BuildError> {
-        if let Op::Source(SourceOp::Context(source)) = &pinned.graph[root.vertex].op {
+        if let Op::Source(SourceOp::Context(source)) = &pinned.graph[root.vertex].op
+            && !pinned.image_stacks.contains_key(&root.vertex)
+        {
             return self.whole_context(&*self.local_context(source)?);
         }
         let slot = pinned.slot_position(root);
@@ -162,10 +187,11 @@ impl Session<'_> {
 
     /// What a record says of a vertex, if what it names can be had as it is needed.
     fn recorded(&self, pinned: &Pinned, id: VertexId, need: Need) -> Option<Outputs> {
-        match &pinned.graph[id].op {
-            Op::Source(SourceOp::Scratch | SourceOp::Context(_)) => return Some(vec![Stack::default()]),
-            Op::Source(SourceOp::Image(_)) => return Some(vec![pinned.image_stacks[&id].clone()]),
-            _ => {}
+        if let Some(stack) = pinned.image_stacks.get(&id) {
+            return Some(vec![stack.clone()]);
+        }
+        if let Op::Source(SourceOp::Scratch | SourceOp::Context(_)) = &pinned.graph[id].op {
+            return Some(vec![Stack::default()]);
         }
         if pinned.no_lookup[id] {
             return None;

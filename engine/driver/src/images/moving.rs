@@ -1,12 +1,17 @@
 //! Images in and out of the store: archives, layouts, and plain files that become one.
 
+use std::ffi::OsString;
 use std::fs::File;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use kiln_core::event::Silent;
 use kiln_core::plan::{HistoryEntry, Plan};
-use kiln_core::{Cancel, Digest, ImageRef, Platform, Request, Stack};
+use kiln_core::seams::EntrySink;
+use kiln_core::tree::{Content, Place, Time};
+use kiln_core::{Cancel, Digest, Entry, ImageRef, Kind, Platform, Request, Stack, TreePath};
 
+use kiln_oci::document::{CONTAINERD_NAME, REF_NAME};
 use kiln_oci::{Descriptor, Index, LayoutReader, Manifest, media_type};
 
 use crate::Driver;
@@ -27,10 +32,10 @@ pub enum SaveFormat {
     Docker,
 }
 
-/// A tar archive that is to be an image.
+/// Files that are to be an image.
 #[derive(Debug)]
 pub struct ImportRequest<'a> {
-    /// A tar archive, plain or compressed.
+    /// A directory, or a tar archive, plain or compressed.
     pub source: &'a Path,
     pub name: ImageRef,
     /// Lines of a Dockerfile that set the configuration.
@@ -39,21 +44,23 @@ pub struct ImportRequest<'a> {
 }
 
 impl Driver {
-    /// Makes an image of one layer from an archive of files, with owners and times as they are there.
+    /// Makes an image of one layer from a directory or an archive of files, with owners and times as they are there.
     pub fn import(&self, request: &ImportRequest<'_>, cancel: &Cancel) -> Result<Digest, BuildError> {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
             BuildError::world(format!("could not import `{}`", request.source.display()), error)
         };
-        let file = File::open(request.source).map_err(|error| failed(error.into()))?;
-        let (_, stream) =
-            kiln_oci::compression::decompress_any(file).map_err(|error| failed(error.into()))?;
         let mut unpacking = self.store.unpack_by_content(true).map_err(|error| failed(error.into()))?;
-        kiln_oci::read_archive(
-            Interruptible { inner: stream, cancel },
-            &mut unpacking,
-            &kiln_oci::Limits::default(),
-        )
-        .map_err(|error| if cancel.is_cancelled() { BuildError::Cancelled } else { failed(error.into()) })?;
+        let interrupted = |error| if cancel.is_cancelled() { BuildError::Cancelled } else { failed(error) };
+        if request.source.is_dir() {
+            feed_directory(request.source, &TreePath::root(), cancel, &mut unpacking)
+                .map_err(|error| interrupted(error.into()))?;
+        } else {
+            let file = File::open(request.source).map_err(|error| failed(error.into()))?;
+            let (_, stream) = kiln_oci::decompress_any(file).map_err(|error| failed(error.into()))?;
+            let stream = Interruptible { inner: stream, cancel };
+            kiln_oci::read_archive(stream, &mut unpacking, &kiln_oci::Limits::default())
+                .map_err(|error| interrupted(error.into()))?;
+        }
         let (layer, _) = unpacking.finish().map_err(|error| failed(error.into()))?;
 
         let text = format!("FROM scratch\n{}\n", request.changes.join("\n"));
@@ -83,6 +90,69 @@ impl Driver {
         let outcome = session.export(&solved)?;
         Ok(outcome.top.unwrap_or_else(|| unreachable!("the store is an output")).digest)
     }
+}
+
+/// Gives what lies below a directory to a layer in the making, in order of names.
+fn feed_directory(
+    root: &Path,
+    below: &TreePath,
+    cancel: &Cancel,
+    to: &mut dyn EntrySink,
+) -> std::io::Result<()> {
+    let directory = root.join(below.as_os());
+    let mut names: Vec<OsString> =
+        std::fs::read_dir(&directory)?.map(|entry| Ok(entry?.file_name())).collect::<std::io::Result<_>>()?;
+    names.sort();
+    for name in names {
+        if cancel.is_cancelled() {
+            return Err(std::io::Error::other("interrupted"));
+        }
+        let path = below.join(name.as_encoded_bytes());
+        let place = directory.join(&name);
+        let metadata = std::fs::symlink_metadata(&place)?;
+        let kind = metadata.file_type();
+        let entry = Entry {
+            kind: if kind.is_dir() {
+                Kind::Directory { opaque: false }
+            } else if kind.is_file() {
+                Kind::File(kiln_core::tree::File {
+                    size: metadata.len(),
+                    content: Content { digest: None, place: Place::Here },
+                })
+            } else if kind.is_symlink() {
+                Kind::Symlink(std::fs::read_link(&place)?.as_os_str().as_encoded_bytes().into())
+            } else if kind.is_fifo() {
+                Kind::Fifo
+            } else {
+                // Devices and sockets of this machine are nothing to build an image from.
+                continue;
+            },
+            mode: metadata.mode() & 0o7777,
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            mtime: Time {
+                seconds: metadata.mtime(),
+                nanoseconds: u32::try_from(metadata.mtime_nsec()).unwrap_or(0),
+            },
+            xattrs: None,
+        };
+        if kind.is_file() {
+            to.entry(path, entry, &mut File::open(&place)?)?;
+        } else {
+            to.entry(path.clone(), entry, &mut std::io::empty())?;
+            if kind.is_dir() {
+                feed_directory(root, &path, cancel, to)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The full name that an entry of a layout has. Many layouts have a tag alone, which names nothing outside of them.
+fn name_of(entry: &Descriptor) -> Option<&str> {
+    let full = |name: &&str| name.contains([':', '/']);
+    let annotation = |key| entry.annotations.get(key).map(String::as_str);
+    annotation(CONTAINERD_NAME).or_else(|| annotation(REF_NAME).filter(full))
 }
 
 /// A build whose file holds nothing but configuration.
@@ -190,13 +260,13 @@ impl Driver {
         }
         .map_err(|error| failed(error.into()))?;
         let mut loaded = Vec::new();
-        for (names, entry) in layout.images() {
+        for entry in layout.index().images() {
             self.load_document(&layout, entry, cancel).map_err(|error| match error {
                 BuildError::World { source: Some(source), .. } => failed(source),
                 error => error,
             })?;
             let references: Vec<ImageRef> =
-                names.iter().filter_map(|name| ImageRef::parse(name).ok()).collect();
+                name_of(entry).and_then(|name| ImageRef::parse(name).ok()).into_iter().collect();
             for name in &references {
                 let name = name.clone().or_latest();
                 self.store

@@ -147,6 +147,26 @@ impl Session<'_> {
         manifests.get(&digest).or_else(of_index).cloned()
     }
 
+    /// The image that the context called `name` is, if it is one.
+    pub(crate) fn context_as_image(
+        &self,
+        name: &str,
+        platform: &Platform,
+    ) -> Result<Option<Arc<PinnedImage>>, BuildError> {
+        let Some((_, value)) = self.named_context(name, platform).filter(|_| !name.is_empty()) else {
+            return Ok(None);
+        };
+        if value == "docker-image://scratch" {
+            return Ok(None);
+        }
+        self.context_image(&value, platform).transpose().map_err(|error| {
+            BuildError::plain(
+                format!("could not use the build context `{name}`: {}", error.message),
+                format!("it was given as `--build-context {name}={value}`"),
+            )
+        })
+    }
+
     /// The image that a named context is, if it is one: `docker-image://REF` or `oci-layout://DIR[:TAG|@DIGEST]`.
     pub(crate) fn context_image(
         &self,

@@ -41,7 +41,7 @@ pub enum RegistryError {
     TooLong { host: String, what: String, expected: u64 },
     #[error("`{reference}` exists, but not for {wanted}; it has {}", available.join(", "))]
     NoPlatform { reference: String, wanted: String, available: Vec<String> },
-    #[error("`{reference}` from the registry `{host}` is no image")]
+    #[error("the manifest of `{reference}` from the registry `{host}` is not that of an image")]
     NotAnImage { reference: String, host: String, source: DocumentError },
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
