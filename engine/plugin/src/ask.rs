@@ -220,10 +220,10 @@ impl Host {
         work: impl FnOnce(&mut Instance) -> Result<R, CallError> + Send,
     ) -> Result<R, PlanError> {
         let platform = request.platforms.first().unwrap_or(&request.build_platform);
-        let instructions = self.instruction_plugins()?;
+        let definers = self.definers()?;
         serve(plugin.component.engine(), Some(services), cancel, |line| {
             let session = Session::open(line, self.limits, platform.clone());
-            session.know(instructions, self.preferred(), self.registry())?;
+            session.know(definers, self.preferred(), self.registry())?;
             let mut instance = Instance::start(plugin, &session, 0)?;
             Ok(work(&mut instance)?)
         })

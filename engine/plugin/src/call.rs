@@ -93,7 +93,7 @@ hook! {
 }
 
 pub(crate) fn failed(plugin: &Plugin, hook: &str, failure: Failure) -> CallError {
-    CallError::Failed(PluginError { plugin: plugin.id.clone(), hook: hook.to_owned(), failure })
+    CallError::Failed(PluginError { plugin: Box::new(plugin.id.clone()), hook: hook.to_owned(), failure })
 }
 
 impl CallError {

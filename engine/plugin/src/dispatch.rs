@@ -22,6 +22,12 @@ pub(crate) struct Registry {
     keywords: Keywords,
 }
 
+/// A component with instructions, and what they are as far as that is known already.
+pub(crate) struct Definer {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) descriptors: Option<Vec<Descriptor>>,
+}
+
 /// A started component with instructions.
 pub(crate) struct Live {
     instance: Instance,
@@ -38,7 +44,7 @@ impl Registry {
             registry
                 .keywords
                 .define(&plugin.id.name, descriptors, preferred)
-                .map_err(|refusal| LoadError::Refused { plugin: plugin.id.clone(), refusal })?;
+                .map_err(|refusal| LoadError::Refused { plugin: Box::new(plugin.id.clone()), refusal })?;
             registry.plugins.push(plugin);
         }
         match registry.keywords.unfulfilled(preferred) {
@@ -58,15 +64,15 @@ impl Session {
     /// the lines that follow.
     pub(crate) fn know(
         self: &Rc<Self>,
-        plugins: Vec<(Arc<Plugin>, Option<Vec<Descriptor>>)>,
+        definers: Vec<Definer>,
         preferred: &[(String, String)],
         remembered: &OnceLock<Arc<Registry>>,
     ) -> Result<(), PlanError> {
         let registry = match remembered.get() {
             Some(registry) => Arc::clone(registry),
             None => {
-                let mut known = Vec::with_capacity(plugins.len());
-                for (owner, (plugin, descriptors)) in plugins.into_iter().enumerate() {
+                let mut known = Vec::with_capacity(definers.len());
+                for (owner, Definer { plugin, descriptors }) in definers.into_iter().enumerate() {
                     let descriptors = match descriptors {
                         Some(descriptors) => descriptors,
                         None => {

@@ -32,7 +32,7 @@ impl fmt::Display for PluginId {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("plugin {plugin} failed in {hook}: {failure}")]
 pub struct PluginError {
-    pub plugin: PluginId,
+    pub plugin: Box<PluginId>,
     /// What was called, such as `apply("APT git")`.
     pub hook: String,
     pub failure: Failure,
@@ -74,7 +74,7 @@ pub enum LoadError {
     #[error("could not read plugin `{}`", .file.display())]
     Read { file: PathBuf, source: io::Error },
     #[error("plugin {plugin} was refused: {refusal}")]
-    Refused { plugin: PluginId, refusal: Refusal },
+    Refused { plugin: Box<PluginId>, refusal: Refusal },
     #[error(transparent)]
     Failed(#[from] PluginError),
     #[error("no plugin called `{plugin}` defines `{keyword}`")]

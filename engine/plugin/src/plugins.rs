@@ -15,7 +15,7 @@ use crate::cache::{Cache, Compiling};
 use crate::call::Instance;
 use crate::component::Plugin;
 use crate::contract;
-use crate::dispatch::Registry;
+use crate::dispatch::{Definer, Registry};
 use crate::error::{CallError, Failure, LoadError, PluginError, PluginId, Refusal};
 use crate::limits::Limits;
 use crate::shape::{self, Shape};
@@ -118,7 +118,7 @@ impl Host {
     pub fn add(&mut self, name: Option<&str>, file: &Path) -> Result<(), LoadError> {
         let engine = engine(name.unwrap_or("plugin"))?;
         let candidate = self.candidate(engine, name, file)?;
-        let refuse = |refusal| LoadError::Refused { plugin: candidate.id.clone(), refusal };
+        let refuse = |refusal| LoadError::Refused { plugin: Box::new(candidate.id.clone()), refusal };
         let called = &candidate.id.name;
         if self
             .added
@@ -168,7 +168,7 @@ impl Host {
             let plugin = self.shipped(shipped)?;
             let about = self.about(plugin)?;
             let shape = shape::read(shipped.builtin.wasm)
-                .map_err(|refusal| LoadError::Refused { plugin: plugin.id.clone(), refusal })?;
+                .map_err(|refusal| LoadError::Refused { plugin: Box::new(plugin.id.clone()), refusal })?;
             let size = shipped.builtin.wasm.len() as u64;
             all.push(PluginSummary::new(&plugin.id, &shape, &about, size, true));
         }
@@ -222,14 +222,14 @@ impl Host {
             Ok((shape, component, open))
         };
         let (shape, component, open) =
-            read().map_err(|refusal| LoadError::Refused { plugin: id.clone(), refusal })?;
+            read().map_err(|refusal| LoadError::Refused { plugin: Box::new(id.clone()), refusal })?;
         let about = self.about(&Arc::new(open))?;
         if name.is_none() {
             id.name.clone_from(&about.name);
         }
         id.version.clone_from(&about.version);
         if !is_name(&id.name) {
-            return Err(LoadError::Refused { refusal: Refusal::Name(id.name.clone()), plugin: id });
+            return Err(LoadError::Refused { refusal: Refusal::Name(id.name.clone()), plugin: Box::new(id) });
         }
         let summary = PluginSummary::new(&id, &shape, &about, wasm.len() as u64, false);
         Ok(Candidate { id, shape, component, descriptors: about.descriptors, summary })
@@ -283,7 +283,8 @@ impl Host {
             };
             Plugin::link(id.clone(), engine, component, &EVERYTHING)
         };
-        let plugin = load().map_err(|refusal| LoadError::Refused { plugin: id.clone(), refusal })?;
+        let plugin =
+            load().map_err(|refusal| LoadError::Refused { plugin: Box::new(id.clone()), refusal })?;
         Ok(shipped.loaded.get_or_init(|| Arc::new(plugin)))
     }
 
@@ -325,20 +326,21 @@ impl Host {
         Ok(names)
     }
 
-    /// Components with instructions, and what those of files are known to define.
-    pub(crate) fn instruction_plugins(
-        &self,
-    ) -> Result<Vec<(Arc<Plugin>, Option<Vec<Descriptor>>)>, LoadError> {
+    /// Components with instructions; those from files have said already what they define.
+    pub(crate) fn definers(&self) -> Result<Vec<Definer>, LoadError> {
         let mut all = Vec::new();
         for shipped in &self.builtins {
             let plugin = self.shipped(shipped)?;
             if plugin.hooks.instruction.is_some() {
-                all.push((Arc::clone(plugin), None));
+                all.push(Definer { plugin: Arc::clone(plugin), descriptors: None });
             }
         }
         for added in &self.added {
             if added.plugin.hooks.instruction.is_some() {
-                all.push((Arc::clone(&added.plugin), Some(added.descriptors.clone())));
+                all.push(Definer {
+                    plugin: Arc::clone(&added.plugin),
+                    descriptors: Some(added.descriptors.clone()),
+                });
             }
         }
         Ok(all)
@@ -363,8 +365,18 @@ fn is_name(name: &str) -> bool {
 /// The engine of this process, or why there is none, said about the plugin that was to run.
 pub(crate) fn engine(plugin: &str) -> Result<&'static Engine, PluginError> {
     engine::engine().map_err(|error| PluginError {
-        plugin: PluginId { name: plugin.to_owned(), version: String::new(), digest: Digest::of(b"") },
+        plugin: Box::new(PluginId {
+            name: plugin.to_owned(),
+            version: String::new(),
+            digest: Digest::of(b""),
+        }),
         hook: "start".to_owned(),
         failure: Failure::Start(format!("{error:#}")),
     })
 }
+
+/// Threads that build ask one host, at the same time.
+const _: fn() = || {
+    fn shared<T: Send + Sync>() {}
+    shared::<Host>();
+};
