@@ -10,7 +10,7 @@ use kiln_core::tree::{Content, File as TreeFile, Place};
 use kiln_core::{Entry, FileDigest, Kind, LayerId, Stack, Tree, TreePath};
 
 use crate::fault::At;
-use crate::lay_out::{LayOutError, write_tree};
+use crate::lay_out::{Inodes, LayOutError, write_tree};
 use crate::layer::LayerDir;
 use crate::lock::offset_of;
 use crate::stamp::Stamp;
@@ -48,7 +48,7 @@ impl Store {
         let fresh = temp.path().join("dir");
         fs::DirBuilder::new().mode(0o755).create(&fresh).at("create the directory", &fresh)?;
         let nowhere = |_: &Place, _: &TreePath| Err(io::Error::from(io::ErrorKind::NotFound));
-        write_tree(self, &fresh, &LayerId(id.0), &merge(&trees), &nowhere)?;
+        write_tree(self, &fresh, &LayerId(id.0), &merge(&trees), Inodes::Shared, &nowhere)?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)

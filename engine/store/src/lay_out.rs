@@ -62,17 +62,25 @@ impl Store {
             return Ok(directory);
         }
         let temp = Temp::directory(&self.0)?;
-        write_tree(self, temp.path(), layer, tree, outside)?;
+        write_tree(self, temp.path(), layer, tree, Inodes::Shared, outside)?;
         Ok(self.publish_directory(temp.path(), layer, tree.clone())?.0)
     }
 }
 
 impl Store {
     /// Fills the empty directory `to`, one of the store's that is no layer (a new cache mount), with a whole tree in
-    /// which every place is absolute.
+    /// which every place is absolute. What is there may be written to later, so all of it is copies.
     pub fn write_into(&self, to: &Path, tree: &Tree, outside: OpenOutside<'_>) -> Result<(), LayOutError> {
-        write_tree(self, to, &tree.layer_id(), tree, outside)
+        write_tree(self, to, &tree.layer_id(), tree, Inodes::Own, outside)
     }
+}
+
+/// Whether files may be further names of files in layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inodes {
+    /// For what never changes again.
+    Shared,
+    Own,
 }
 
 /// Fills the empty directory at `to`.
@@ -81,6 +89,7 @@ pub(crate) fn write_tree(
     to: &Path,
     layer: &LayerId,
     tree: &Tree,
+    inodes: Inodes,
     outside: OpenOutside<'_>,
 ) -> Result<(), LayOutError> {
     let mut writer = Writer::new(to, store.mapping())?;
@@ -94,7 +103,7 @@ pub(crate) fn write_tree(
             _ => writer.make_node(path, entry)?,
         }
     }
-    write_files(store, to, layer, &files, outside)?;
+    write_files(store, to, layer, &files, inodes, outside)?;
     for (path, entry) in tree.entries() {
         match &entry.kind {
             Kind::Link(target) => writer.make_link(target, path)?,
@@ -119,6 +128,7 @@ fn write_files(
     to: &Path,
     layer: &LayerId,
     files: &[(&TreePath, &Entry)],
+    inodes: Inodes,
     outside: OpenOutside<'_>,
 ) -> Result<(), LayOutError> {
     let joined = Mutex::default();
@@ -129,6 +139,7 @@ fn write_files(
             writer: Writer::new(to, store.mapping())?,
             own: layer,
             sources: HashMap::new(),
+            inodes,
             joined: &joined,
             outside,
             buffer: vec![0; BUFFER],
@@ -165,6 +176,7 @@ struct Laying<'a> {
     own: &'a LayerId,
     /// The directories of layers that bytes were taken from, with the one in each that was used last.
     sources: HashMap<LayerId, Source>,
+    inodes: Inodes,
     /// Inodes of other layers that have a name here. A second one would be a hard link in the image.
     joined: &'a Mutex<HashSet<u64>>,
     outside: OpenOutside<'a>,
@@ -259,7 +271,8 @@ impl Laying<'_> {
         if stat.stx_size != file.size {
             return Err(LayOutError::Changed { path: path.clone() });
         }
-        let same = u32::from(stat.stx_mode) & 0o7777 == entry.mode
+        let same = self.inodes == Inodes::Shared
+            && u32::from(stat.stx_mode) & 0o7777 == entry.mode
             && (stat.stx_uid, stat.stx_gid) == (entry.uid, entry.gid)
             && mtime(&stat) == entry.mtime
             && attributes_agree(&from, entry, self.store.mapping());

@@ -239,6 +239,19 @@ fn bytes_of_another_layer_are_linked_once_and_copied_where_anything_differs() {
 }
 
 #[test]
+fn what_may_be_written_to_later_shares_no_inode_with_a_layer() {
+    let space = space();
+    let bytes = vec![7; 300_000];
+    let (base, base_directory) = lay_out(&space.store, &tree(vec![("f", inline(&bytes))]));
+    let place = Place::Layer { layer: base, path: path("f") };
+    let to = space.dir.path().join("cache");
+    fs::create_dir(&to).unwrap();
+    space.store.write_into(&to, &tree(vec![("f", file_at(&bytes, place))]), &nothing_outside).unwrap();
+    fs::write(to.join("f"), "changed").unwrap();
+    assert_eq!(fs::read(base_directory.join("f")).unwrap(), bytes);
+}
+
+#[test]
 fn a_context_file_that_changed_is_named() {
     let space = space();
     let outside = space.dir.path().join("f");
