@@ -81,7 +81,7 @@ impl IgnoreFile {
 }
 
 /// The shortest spelling of a path: no empty elements, no `.`, `..` resolved by its text.
-fn clean(path: &str) -> String {
+pub fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {

@@ -2,13 +2,14 @@
 
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::graph::{FileAction, Graph, HistoryEntry, Hole, OpKind, Output};
-use kiln_sdk::wit::instruction_types::{Descriptor, InstructionError, Outcome, Statement};
+use kiln_sdk::wit::instruction_types::{Argument, Descriptor, InstructionError, Outcome, Statement};
 
 use super::{Evaluation, HISTORY_COMMENT, Step, no_statement};
 use crate::arguments;
 use crate::assemble::{Filling, Placed, Root, Stamp};
 use crate::directives::CheckOptions;
 use crate::findings::check;
+use crate::ignore::clean;
 use crate::lists::ADDS_ONLY;
 use crate::parse::Line;
 
@@ -166,8 +167,7 @@ impl Evaluation<'_, '_> {
         }
         if root.is_some() || !placed.made.is_empty() {
             let title = format!("{}{}{}", self.title_prefix, title(&statement.original), summary(statement));
-            let main = root.and_then(|root| placed.op(root.op)).map(|op| op as usize);
-            let main = main.filter(|op| placed.made.contains(op)).or(placed.made.last().copied());
+            let main = self.main_op(&placed, root);
             let named = |op: &usize| match Some(*op) == main {
                 true => (*op, title.clone()),
                 false => (*op, self.part_title(*op, &title, &statement.original)),
@@ -182,6 +182,19 @@ impl Evaluation<'_, '_> {
         Some(placed)
     }
 
+    /// Which op of an instruction carries its text: the one that makes the layer. Of an independent layer that is not
+    /// the merge onto the stage.
+    fn main_op(&self, placed: &Placed, root: Option<Output>) -> Option<usize> {
+        let root = root.and_then(|root| placed.op(root.op)).map(|op| op as usize);
+        let root = root.filter(|op| placed.made.contains(op)).or(placed.made.last().copied())?;
+        if !matches!(self.assembly.ops[root].kind, OpKind::Merge(_)) {
+            return Some(root);
+        }
+        let makes_layer =
+            |op: &&usize| matches!(self.assembly.ops[**op].kind, OpKind::File(_) | OpKind::Exec(_));
+        placed.made.iter().rev().find(makes_layer).copied().or(Some(root))
+    }
+
     /// What an op is called that prepares something for the step `title`. The names of steps are told apart by it.
     fn part_title(&self, op: usize, title: &str, original: &str) -> String {
         let op = &self.assembly.ops[op];
@@ -190,6 +203,7 @@ impl Evaluation<'_, '_> {
             OpKind::Git(git) => format!("fetch {}", git.url),
             _ if !op.name.is_empty() && op.name != original => op.name.clone(),
             OpKind::Exec(exec) => format!("{title}: {}", exec.args.join(" ")),
+            OpKind::Merge(_) => "stack layers".to_owned(),
             _ => "prepare files".to_owned(),
         }
     }
@@ -206,10 +220,13 @@ impl Evaluation<'_, '_> {
                     continue;
                 }
                 for path in copy.paths.iter().filter(|path| ignore.hides(path)) {
-                    let written = statement.arguments.iter().find(|argument| argument.value == *path);
-                    let at = written.map_or(&statement.at, |argument| &argument.at);
-                    let message =
-                        format!("`{path}` is excluded by `{}`, so it is not there to be copied", ignore.name);
+                    let is_it = |argument: &&Argument| clean(&format!("/{}", argument.value)) == clean(path);
+                    let argument = statement.arguments.iter().find(is_it);
+                    let (at, written) = match argument {
+                        Some(argument) => (&argument.at, &argument.value),
+                        None => (&statement.at, path),
+                    };
+                    let message = format!("`{written}` is excluded by `{}`, so it is not there", ignore.name);
                     let finding = check("CopyIgnoredFile", message).at(at);
                     self.findings.add(finding.help("change the ignore file, or do not copy it"), local);
                 }

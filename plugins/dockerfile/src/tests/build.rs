@@ -36,6 +36,13 @@ fn section_9_a_build_of_two_stages() {
 }
 
 #[test]
+fn an_independent_layer_carries_the_text_of_its_line() {
+    let built = World::new("FROM alpine\nCOPY --link a /a").build();
+    assert!(matches!(built.op("[2/2] COPY --link a /a").kind, OpKind::File(_)));
+    assert!(matches!(built.op("[2/2] stack layers").kind, OpKind::Merge(_)));
+}
+
+#[test]
 fn section_9_7_only_reachable_stages_are_resolved() {
     let world = World::new(
         "FROM nope AS a\nFROM alpine AS b\nRUN b\nFROM missing AS c\nCOPY --from=a / /\nFROM b\nRUN d\n",

@@ -64,6 +64,9 @@ fn section_21_6_copies_of_ignored_files() {
         world
     };
     let text = "FROM alpine\nCOPY a b /x/\nADD c/d /y\nCOPY --from=alpine a /z";
+    let built = with(text, "b").build();
+    let at = built.0.diagnostics[0].primary.as_ref().unwrap();
+    assert_eq!((at.start.line, at.start.column, at.end.column), (2, 8, 9));
     assert_eq!(with(text, "a\nc").findings(), ["CopyIgnoredFile", "CopyIgnoredFile"]);
     assert_eq!(with(text, "a\n!q").findings(), Vec::<String>::new());
     assert_eq!(with("FROM alpine\nCOPY . /x", "a").findings(), Vec::<String>::new());
