@@ -12,7 +12,7 @@ use crate::findings::{EXPERIMENTAL, Findings, check};
 use crate::parse::Line;
 use crate::platform;
 use crate::reference::Reference;
-use crate::scope::{Globals, StageScope, declared, description};
+use crate::scope::{Globals, StageScope, declared};
 use crate::stages::{File, StageText};
 
 /// Options of the first comment above `line` that has any (§21.3).
@@ -111,6 +111,9 @@ pub fn file(file: &File, findings: &mut Findings) {
             let message = format!("`{lower}` is reserved and should not be the name of a stage");
             findings.add(check("ReservedStageName", message).at(&at).help("choose another name"), local);
         }
+        if !begins_with(&line.comments, [lower.as_str()].into_iter()) {
+            findings.add(definition_comment(&line.whole(), &lower), local);
+        }
         match seen.get(&lower) {
             Some(first) => {
                 let message = format!("there is an earlier stage of the name `{lower}`");
@@ -118,10 +121,6 @@ pub fn file(file: &File, findings: &mut Findings) {
                 findings.add(finding.help("choose another name"), local);
             }
             None => {
-                let comment = description(&line.comments, &lower);
-                if comment.is_empty() && !line.comments.is_empty() {
-                    findings.add(definition_comment(&line.whole(), &lower), local);
-                }
                 seen.insert(lower, at);
             }
         }
@@ -135,18 +134,23 @@ fn definition_comment(at: &Span, name: &str) -> Diagnostic {
 }
 
 fn argument_comment(line: &Line, escape: char, local: Option<&CheckOptions>, findings: &mut Findings) {
-    let Some(comment) = line.comments.last() else { return };
-    // Options for the checks are no description.
-    if CheckOptions::from_comment(comment).is_some() {
-        return;
-    }
     let declared = declared(line, escape).unwrap_or_default();
-    let described = |name: &str| !description(&line.comments, name).is_empty();
     if let Some(first) = declared.first()
-        && !declared.iter().any(|declared| described(&declared.name))
+        && !begins_with(&line.comments, declared.iter().map(|declared| declared.name.as_str()))
     {
         findings.add(definition_comment(&line.whole(), &first.name), local);
     }
+}
+
+/// Whether the comment right above begins with one of the names, or there is none. Options for the checks are no
+/// comment about anything.
+fn begins_with<'n>(comments: &[String], mut names: impl Iterator<Item = &'n str>) -> bool {
+    let Some(comment) = comments.last().filter(|comment| CheckOptions::from_comment(comment).is_none())
+    else {
+        return true;
+    };
+    let first = comment.split(' ').next();
+    names.any(|name| first == Some(name))
 }
 
 fn empty_continuation(line: &Line, local: Option<&CheckOptions>, findings: &mut Findings) {
