@@ -74,6 +74,9 @@ fn a_source_that_is_missing() {
     let space = TestSpace::new();
     space.write("src/main.go", "x").dockerfile("FROM scratch\nCOPY src/mian.go /\n");
     space.build(&["-o", "out"]).ends(1).says(&["Dockerfile:2", "src/mian.go", "src/main.go"]);
+    // What stands on a step that cannot be resolved is not resolved either.
+    space.dockerfile("FROM scratch\nCOPY src/mian.go /\nCOPY src/main.go /\nWORKDIR /x\n");
+    space.build(&["-o", "out"]).ends(1).says(&["Dockerfile:2", "src/mian.go"]);
     wrong("FROM scratch\nCOPY only-one\n", 2, &["destination"]);
     wrong("FROM scratch\nCOPY --from=$STAGE a /\n", 2, &["FROM $STAGE AS"]);
 }

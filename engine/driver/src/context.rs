@@ -17,6 +17,9 @@ use crate::forms::lock;
 use crate::request::ContextLocation;
 use crate::session::Session;
 
+/// Files that are named in one go; what is known of them in between takes memory.
+const READ_AT_ONCE: usize = 2048;
+
 /// A context as one build sees it: listed once, its files read when something selects them.
 pub(crate) struct LocalContext {
     /// Absent when the files are the store's own.
@@ -120,14 +123,17 @@ impl LocalContext {
         if paths.is_empty() {
             return Ok(());
         }
-        let named = index
-            .name_all(&paths)
-            .map_err(|error| BuildError::world("could not read the files of the build context", error))?;
-        // What is not remembered now is read again next time: no reason to fail.
-        let _ = index.save();
+        let mut named = Vec::with_capacity(paths.len());
+        for batch in paths.chunks(READ_AT_ONCE) {
+            named.extend(index.name_all(batch).map_err(|error| {
+                BuildError::world("could not read the files of the build context", error)
+            })?);
+        }
         drop(view);
+        drop(tree);
         let mut current = lock(&self.tree);
-        let mut tree = Tree::clone(&current);
+        // In place, unless somebody is looking at the tree as it was.
+        let tree = Arc::make_mut(&mut current);
         let mut named = paths.iter().zip(named).peekable();
         for (path, entry) in tree.entries_mut() {
             if let Some((_, (digest, xattrs))) = named.next_if(|(wanted, _)| *wanted == path)
@@ -137,7 +143,6 @@ impl LocalContext {
                 entry.xattrs = xattrs;
             }
         }
-        *current = Arc::new(tree);
         Ok(())
     }
 }
@@ -189,6 +194,15 @@ fn literal_part(source: &str) -> TreePath {
 }
 
 impl Session<'_> {
+    /// Writes down what was read of contexts. What is not remembered is read again next time: no reason to fail.
+    pub(crate) fn remember_contexts(&self) {
+        for context in self.forms.contexts() {
+            if let Some(index) = &context.index {
+                let _ = index.save();
+            }
+        }
+    }
+
     /// The context that a source means, opened once per build and set of ignore rules.
     pub(crate) fn local_context(&self, source: &ContextSource) -> Result<Arc<LocalContext>, BuildError> {
         let key = (source.name.clone(), source.ignore.clone());

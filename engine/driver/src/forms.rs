@@ -94,7 +94,7 @@ impl<'a> Forms<'a> {
     }
 
     /// Keeps a layer that was made here: its names for good, bytes of a context as long as the context stays as it is.
-    pub(crate) fn keep(&self, tree: &Tree) -> Result<LayerId, BuildError> {
+    pub(crate) fn keep(&self, tree: Tree) -> Result<LayerId, BuildError> {
         let layer = tree.layer_id();
         self.store
             .put_tree(&layer, tree)

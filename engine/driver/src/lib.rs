@@ -29,6 +29,7 @@ mod source;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use kiln_core::{Cancel, EventSink};
 pub use kiln_oci::registry::HostConfig as RegistryHost;
@@ -136,9 +137,12 @@ impl Driver {
         cancel: &Cancel,
     ) -> Result<Outcome, BuildError> {
         let (outcome, worked) = self.passes(request, sources, events, cancel);
-        if worked {
-            // What steps leave behind takes room; nothing of it is needed for the result.
-            let _ = self.store.sweep().wait();
+        // What steps leave behind takes room. After a failure, which may have been for want of it, all of it goes now;
+        // else what is not gone in a moment can wait for the next build.
+        match (&outcome, worked) {
+            (Ok(_), true) => drop(self.store.sweep().wait_at_most(SWEEP)),
+            (Err(_), _) => drop(self.store.sweep().wait()),
+            (Ok(_), false) => {}
         }
         outcome
     }
@@ -157,6 +161,7 @@ impl Driver {
             Ok(pinned) => pinned,
             Err(error) => return (Err(error), false),
         };
+        session.remember_contexts();
         session.announce(&pinned);
         match session.known_outcome(&pinned) {
             Ok(Some(outcome)) => return (Ok(outcome), false),
@@ -164,6 +169,8 @@ impl Driver {
             Err(error) => return (Err(error), true),
         }
         pinned.before = session.last_notes();
+        // What earlier builds wrote is brought to the disk meanwhile, and need not be checked after a power loss.
+        let _flush = self.store.flush();
         let solved = session.solve(&pinned, kiln_core::solve::Need::Blob);
         let outcome = solved.and_then(|solved| {
             session.keep_notes(&pinned);
@@ -188,6 +195,9 @@ impl Driver {
         }
     }
 }
+
+/// How long a build that went well waits for what it leaves behind to be deleted.
+const SWEEP: Duration = Duration::from_millis(50);
 
 /// A file given as a plugin is part of what was asked for: if it is none, the build is wrong.
 fn plugin_refused(file: &Path, error: LoadError) -> BuildError {

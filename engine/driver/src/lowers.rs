@@ -11,9 +11,6 @@ use crate::error::BuildError;
 use crate::forms::Forms;
 use crate::run::tree_path;
 
-/// Above this many, overlay's mount gets slow; adjacent layers are flattened (docs/reference/store.md).
-const MOST_LOWERS: usize = 50;
-
 impl Forms<'_> {
     /// Directories of a stack, base first, each once: of a layer that occurs twice the upper place counts. `held` keeps
     /// them where they are.
@@ -25,16 +22,13 @@ impl Forms<'_> {
             }
         }
         layers.reverse();
-        let directories: Vec<LayerDir> =
-            layers.iter().map(|layer| self.directory(layer)).collect::<Result<_, BuildError>>()?;
-        let directories = match directories.len() > MOST_LOWERS {
-            false => directories,
-            true => vec![
-                self.store
-                    .flatten(&layers)
-                    .map_err(|error| BuildError::world("could not flatten layers", error))?,
-            ],
-        };
+        for layer in &layers {
+            self.directory(layer)?;
+        }
+        let directories = self
+            .store
+            .lowers(&layers)
+            .map_err(|error| BuildError::world("could not flatten layers", error))?;
         let paths = directories.iter().map(|directory| directory.path().to_owned()).collect();
         held.extend(directories);
         Ok(paths)
@@ -54,7 +48,7 @@ impl Forms<'_> {
         if tree.is_empty() {
             return Ok(None);
         }
-        let layer = self.keep(&tree)?;
+        let layer = self.keep(tree)?;
         let directory = self.directory(&layer)?;
         let path = directory.path().to_owned();
         held.push(directory);

@@ -89,13 +89,22 @@ impl Session<'_> {
             reachable,
         };
         let mut wrong = Vec::new();
+        let mut failed = vec![false; pinned.graph.len()];
         for id in 0..pinned.graph.len() {
             if !pinned.reachable[id] {
                 continue;
             }
+            // What reads something wrong has nothing to add.
+            if pinned.graph[id].inputs.iter().any(|input| failed[input.vertex]) {
+                failed[id] = true;
+                continue;
+            }
             match self.resolve_vertex(&mut pinned, id) {
                 Ok(()) => {}
-                Err(BuildError::Wrong(diagnostics)) => wrong.extend(diagnostics),
+                Err(BuildError::Wrong(diagnostics)) => {
+                    failed[id] = true;
+                    wrong.extend(diagnostics);
+                }
                 Err(error) => return Err(error),
             }
         }

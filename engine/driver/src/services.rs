@@ -1,6 +1,6 @@
 //! What plugins may ask while a build is planned, answered from this build's contexts, images and registries.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kiln_core::graph::{ContextSource, GitSource, HttpSource, Output};
@@ -40,15 +40,20 @@ impl Services for Session<'_> {
     fn open_build_file(&self) -> Result<Arc<dyn TreeView>, HostError> {
         match &self.request.build_file {
             BuildFile::InContext => {
-                // The ignore file may name the build file: the builder reads it all the same.
-                let source = ContextSource { name: String::new(), ignore: Some(Vec::new()) };
-                let inner = self.open_context(&source)?;
+                let inner: Arc<dyn TreeView> = match &self.request.context {
+                    // Only the file and its neighbours are looked at: no reason to list the directory. The ignore file
+                    // may name them: the builder reads them all the same.
+                    ContextLocation::Directory(root) => Arc::new(PersonsFiles::below(root)),
+                    _ => {
+                        self.open_context(&ContextSource { name: String::new(), ignore: Some(Vec::new()) })?
+                    }
+                };
                 Ok(Arc::new(Recording { inner, sources: self.sources.clone() }))
             }
-            BuildFile::Path(path) => Ok(Arc::new(Recording {
-                inner: Arc::new(Neighbours { file: path.clone() }),
-                sources: self.sources.clone(),
-            })),
+            BuildFile::Path(path) => {
+                let inner = Arc::new(PersonsFiles::beside(path));
+                Ok(Arc::new(Recording { inner, sources: self.sources.clone() }))
+            }
             BuildFile::Text { name, text } => {
                 self.sources.keep(name, text);
                 Ok(Arc::new(OneFile { name: name.clone(), text: text.clone() }))
@@ -255,33 +260,47 @@ impl TreeView for Recording {
     }
 }
 
-/// A build file given by path and what may stand beside it under its name with an ending (`<file>.dockerignore`).
-/// Everything else there is as if absent: it is no part of what the person gave to the build.
-struct Neighbours {
-    file: std::path::PathBuf,
+/// Files of the person's own: links in a path, also as its last part, mean what they mean to the person.
+struct PersonsFiles {
+    root: PathBuf,
+    /// The build file, if it was given by path. Then only that is there, and what may stand beside it under its name
+    /// with an ending (`<file>.dockerignore`): everything else is no part of what was given to the build.
+    only: Option<PathBuf>,
 }
 
-impl Neighbours {
-    fn find(&self, path: &str) -> Result<std::path::PathBuf, HostError> {
-        let mine = self.file.as_os_str().as_encoded_bytes();
-        let asked = path.as_bytes();
-        let own = asked == mine
-            || asked.strip_prefix(mine).is_some_and(|rest| rest.starts_with(b".") && !rest.contains(&b'/'));
-        match own {
+impl PersonsFiles {
+    fn below(root: &Path) -> Self {
+        Self { root: root.to_owned(), only: None }
+    }
+
+    fn beside(file: &Path) -> Self {
+        Self { root: PathBuf::new(), only: Some(file.to_owned()) }
+    }
+
+    fn find(&self, path: &str) -> Result<PathBuf, HostError> {
+        let mine = match &self.only {
+            None => !path.split('/').any(|part| part == ".."),
+            Some(file) => {
+                let file = file.as_os_str().as_encoded_bytes();
+                let rest = path.as_bytes().strip_prefix(file);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b".") && !rest.contains(&b'/'))
+            }
+        };
+        match mine {
+            true if self.only.is_none() => Ok(self.root.join(path.trim_start_matches('/'))),
             true => Ok(path.into()),
             false => Err(HostError::new("not-found", format!("`{path}` is not there"))),
         }
     }
 
-    fn info(&self, path: &str) -> Result<(std::path::PathBuf, std::fs::Metadata), HostError> {
+    fn info(&self, path: &str) -> Result<(PathBuf, std::fs::Metadata), HostError> {
         let file = self.find(path)?;
-        // The person's own path: links in it, also as its last part, mean what they mean to the person.
         let metadata = std::fs::metadata(&file).map_err(|error| host_error(&file, &error))?;
         Ok((file, metadata))
     }
 }
 
-impl TreeView for Neighbours {
+impl TreeView for PersonsFiles {
     fn read(&self, path: &str, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
         use std::io::{Read, Seek, SeekFrom};
         let (file, metadata) = self.info(path)?;

@@ -143,7 +143,7 @@ impl<'a> Session<'a> {
             self.now(),
         )
         .map_err(|error| BuildError::world(format!("could not select `{}`", path.display()), error))?;
-        self.forms.keep(&tree)
+        self.forms.keep(tree)
     }
 }
 

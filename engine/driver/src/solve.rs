@@ -242,13 +242,17 @@ impl Session<'_> {
                 Worked { outputs: vec![self.evaluate(&pinned.graph, vertex, op, inputs)?], ran: true }
             }
             Op::Merge => {
+                self.events.emit(Event::Started { vertex: id, reason: None });
                 let mut layers = Vec::new();
                 for input in 0..inputs.len() {
                     layers.extend(self.stack_of(&pinned.graph, vertex, input, inputs)?.0);
                 }
                 Worked { outputs: vec![Stack(layers)], ran: true }
             }
-            Op::Diff => Worked { outputs: vec![self.difference(&pinned.graph, vertex, inputs)?], ran: true },
+            Op::Diff => {
+                self.events.emit(Event::Started { vertex: id, reason: None });
+                Worked { outputs: vec![self.difference(&pinned.graph, vertex, inputs)?], ran: true }
+            }
             Op::Derive(op) => {
                 self.events.emit(Event::Started { vertex: id, reason: pinned.reason(id) });
                 Worked { outputs: vec![self.derive(pinned, vertex, op, inputs)?], ran: true }
@@ -279,7 +283,7 @@ impl Session<'_> {
             .collect::<Result<_, _>>()?;
         let tree = fileop::apply(op, &base, &views, &mut self.world(graph, vertex), self.now())
             .map_err(|error| self.file_error(vertex, error))?;
-        Ok(base_stack.with(&[self.forms.keep(&tree)?]))
+        Ok(base_stack.with(&[self.forms.keep(tree)?]))
     }
 
     /// What the second input has beyond the first.
@@ -297,7 +301,7 @@ impl Session<'_> {
             Some(rest) => Ok(Stack(rest.to_vec())),
             None => {
                 let tree = crate::diff::difference(&self.merged(&lower)?, &self.merged(&upper)?);
-                Ok(Stack(vec![self.forms.keep(&tree)?]))
+                Ok(Stack(vec![self.forms.keep(tree)?]))
             }
         }
     }

@@ -96,17 +96,18 @@ impl Store {
 
     /// Remembers what a layer holds and gives the tree that is valid from now on: of equal layers the first one's
     /// times stay. A tree that points into a context is remembered by this store only, while it lives.
-    pub fn put_tree(&self, layer: &LayerId, tree: &Tree) -> Result<Arc<Tree>, FsError> {
+    pub fn put_tree(&self, layer: &LayerId, tree: impl Into<Arc<Tree>>) -> Result<Arc<Tree>, FsError> {
+        let tree: Arc<Tree> = tree.into();
         let _publishing = self.publishing(layer)?;
         let known = self.tree(layer)?;
         let tree = match known {
-            Some(known) if !reads_here(&known) || reads_here(tree) => return Ok(known),
+            Some(known) if !reads_here(&known) || reads_here(&tree) => return Ok(known),
             Some(known) if self.layer_path(layer).join("dir").exists() => return Ok(known),
             // The bytes that were there are gone, those of the new one are not.
-            Some(known) => with_times_of(tree, &known),
-            None => tree.clone(),
+            Some(known) => Arc::new(with_times_of(&tree, &known)),
+            None => tree,
         };
-        self.keep_tree(layer, Arc::new(tree))
+        self.keep_tree(layer, tree)
     }
 
     /// Excludes others from changing the forms of a layer. Held for moments only.

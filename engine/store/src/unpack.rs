@@ -364,7 +364,7 @@ impl Unpacking {
         let tree = Tree::new(entries);
         let layer = self.name.unwrap_or_else(|| tree.layer_id());
         let Some((temp, mut writer)) = self.directory.take() else {
-            return Ok((layer, self.store.put_tree(&layer, &tree)?));
+            return Ok((layer, self.store.put_tree(&layer, tree.clone())?));
         };
         for (path, entry) in tree.entries() {
             if entry.kind == Kind::Whiteout {

@@ -242,7 +242,7 @@ fn in_a_user_namespace(root: &Path) {
         (path("null"), null.clone()),
     ]);
     let layer = base.layer_id();
-    let base = store.put_tree(&layer, &base).expect("a tree");
+    let base = store.put_tree(&layer, base.clone()).expect("a tree");
     let outside = |_: &Place, _: &TreePath| Err(std::io::Error::other("nothing lies outside"));
     let lower = store.lay_out(&layer, &base, &outside).expect("a directory");
     let stand_in = fs::metadata(lower.path().join("null")).expect("a stand-in");
@@ -277,7 +277,7 @@ fn in_a_user_namespace(root: &Path) {
         entry.mode |= 0o001;
     }
     let copy = again.layer_id();
-    store.put_tree(&copy, &again).expect("a tree");
+    store.put_tree(&copy, again.clone()).expect("a tree");
     let upper = store.lay_out(&copy, &again, &outside).expect("a directory");
     for upper in
         [upper.path(), store.directory(&above).expect("a readable store").expect("a directory").path()]

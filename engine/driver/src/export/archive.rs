@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
+use kiln_core::{CacheKey, Digest};
 use kiln_oci::document::{CONTAINERD_NAME, REF_NAME};
 use kiln_oci::{ArchiveWriter, Descriptor, DockerImage, Index, LayoutWriter, Manifest, WriteLayoutError};
+use kiln_store::Existing;
 
 use super::files::write_whole;
 use super::image::ImageSet;
@@ -31,9 +33,63 @@ pub(super) fn write(session: &Session<'_>, set: &ImageSet, output: &OutputSpec) 
         (OutputKind::OciLayout, Some(Destination::Path(directory))) => {
             write_directory(&session.forms, &named, directory)
         }
+        (kind, Some(Destination::Path(path))) => {
+            let content = content(kind, &named);
+            if is_there(session, path, &content) {
+                return Ok(());
+            }
+            write_whole(output, |out| {
+                write_archive(&session.forms, &[named], kind == OutputKind::DockerArchive, out)
+            })?;
+            note(session, path, &content);
+            Ok(())
+        }
         (kind, _) => write_whole(output, |out| {
             write_archive(&session.forms, &[named], kind == OutputKind::DockerArchive, out)
         }),
+    }
+}
+
+/// What stands for the bytes of an archive: equal texts, equal archives.
+fn content(kind: OutputKind, named: &Named) -> String {
+    let names: Vec<String> = named.names.iter().map(ToString::to_string).collect();
+    format!("{kind:?} {} {}", named.top.digest, names.join(" "))
+}
+
+/// Where the store remembers what kiln wrote to a path.
+fn note_key(path: &Path) -> Option<CacheKey> {
+    let path = std::fs::canonicalize(path).ok()?;
+    Some(CacheKey(Digest::of(&[b"kiln output 1\n", path.as_os_str().as_encoded_bytes()].concat())))
+}
+
+/// What changes whenever anybody writes to a file or puts another one in its place.
+fn state(path: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let about = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some(format!(
+        "{} {} {} {}.{} {}.{}",
+        about.dev(),
+        about.ino(),
+        about.size(),
+        about.mtime(),
+        about.mtime_nsec(),
+        about.ctime(),
+        about.ctime_nsec()
+    ))
+}
+
+/// The file is the one that kiln wrote with this content, and nobody has touched it since.
+fn is_there(session: &Session<'_>, path: &Path, content: &str) -> bool {
+    let known = note_key(path).and_then(|key| session.driver.store.record(&key).ok().flatten());
+    let now = state(path).map(|state| format!("{state}\n{content}").into_bytes());
+    now.is_some() && known == now
+}
+
+/// Remembers what was written; if that fails it is only written again.
+fn note(session: &Session<'_>, path: &Path, content: &str) {
+    if let (Some(key), Some(state)) = (note_key(path), state(path)) {
+        let text = format!("{state}\n{content}");
+        let _ = session.driver.store.put_record(&key, text.as_bytes(), Existing::Replace);
     }
 }
 
