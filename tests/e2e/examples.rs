@@ -2,6 +2,7 @@
 
 mod as_root {
     use std::fs;
+    use std::path::Path;
     use std::process::Command;
 
     use crate::privileges::needs_root;
@@ -143,6 +144,20 @@ mod as_root {
         let right = space.context().join("Dockerfile.right");
         space.build(&["-f", right.to_str().unwrap(), "-t", "it"]).ok();
         assert_eq!(readback::image(&space, "it").read("/app/main.txt"), "the application\n");
+    }
+
+    #[test]
+    fn the_same_archive_from_two_stores() {
+        needs_root!();
+        let mut space = TestSpace::with_example("reproducible", &["busybox"]);
+        let first = space.path("one.tar");
+        let second = space.path("two.tar");
+        let output = |path: &Path| format!("type=oci,dest={}", path.display());
+        space.build(&["--reproducible", "-o", &output(&first)]).ok();
+        space.store = space.path("another-store");
+        shell(&format!("find '{}' -exec touch {{}} +", space.context().display()));
+        space.build(&["--reproducible", "-o", &output(&second)]).ok();
+        assert!(fs::read(first).unwrap() == fs::read(second).unwrap(), "the archives differ");
     }
 
     #[test]

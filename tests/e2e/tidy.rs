@@ -92,6 +92,58 @@ fn every_module_opens_with_a_sentence() {
     }
 }
 
+/// The rooms in the table of ARCHITECTURE.md, each with its sentence.
+fn rooms() -> Vec<(String, String)> {
+    let page = fs::read_to_string(repository().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
+    let (_, table) = page.split_once("| Room | Sentence |").expect("there is a table of rooms");
+    table
+        .lines()
+        .skip(2)
+        .take_while(|row| row.starts_with('|'))
+        .map(|row| {
+            let mut cells = row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned());
+            (cells.next().expect("a row has a name"), cells.next().expect("a row has a sentence"))
+        })
+        .collect()
+}
+
+#[test]
+fn each_room_says_one_sentence_in_its_manifest_its_root_module_and_the_architecture() {
+    let rooms = rooms();
+    let listed: BTreeSet<String> = rooms.iter().map(|(room, _)| room.clone()).collect();
+    let there = fs::read_dir(repository().join("engine")).expect("engine is there").flatten();
+    let there: BTreeSet<String> =
+        there.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    assert_eq!(listed, there, "ARCHITECTURE.md lists the rooms of engine/");
+    for (room, sentence) in rooms {
+        let directory = repository().join("engine").join(&room);
+        let manifest = fs::read_to_string(directory.join("Cargo.toml")).expect("a room has a manifest");
+        assert!(
+            manifest.lines().any(|line| line == format!("description = {sentence:?}")),
+            "the manifest of {room} does not say: {sentence}"
+        );
+        let module = ["src/lib.rs", "src/main.rs"].map(|file| fs::read_to_string(directory.join(file)));
+        let module = module.into_iter().flatten().next().expect("a room has a root module");
+        assert_eq!(module.lines().next(), Some(format!("//! {sentence}").as_str()), "{room}");
+    }
+}
+
+#[test]
+fn only_the_cli_prints() {
+    for path in sources() {
+        let name = named(&path);
+        let shipped = name.starts_with("engine/") && name.contains("/src/") && !name.ends_with("tests.rs");
+        if !shipped || name.starts_with("engine/cli/") || name.contains("/tests/") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source is UTF-8");
+        let shipped = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+        for word in ["println!(", "print!("] {
+            assert!(!shipped.contains(word), "{name} prints");
+        }
+    }
+}
+
 #[test]
 fn unsafe_code_lives_in_two_files() {
     let allowed = ["engine/sandbox/src/sys.rs", "engine/plugin/src/aot.rs"];
@@ -138,7 +190,7 @@ fn every_test_module_is_declared() {
 }
 
 #[test]
-fn every_example_is_listed_and_has_a_readme() {
+fn every_example_is_listed_built_and_has_a_readme() {
     let directory = repository().join("examples");
     let list = fs::read_to_string(directory.join("README.md")).expect("examples/README.md is there");
     for entry in fs::read_dir(&directory).expect("examples is there").flatten() {
@@ -148,7 +200,10 @@ fn every_example_is_listed_and_has_a_readme() {
             assert!(entry.path().join("README.md").is_file(), "examples/{name} has no README.md");
         }
     }
+    let tests = fs::read_dir(repository().join("tests/e2e")).expect("tests/e2e is there").flatten();
+    let tests: String = tests.filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
     for name in list.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         assert!(directory.join(name).exists(), "examples/README.md lists {name}, which is not there");
+        assert!(tests.contains(&format!("with_example(\"{name}\"")), "no test builds examples/{name}");
     }
 }
