@@ -25,6 +25,7 @@ mod services;
 mod session;
 mod solve;
 mod source;
+mod views;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
