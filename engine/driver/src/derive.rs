@@ -68,9 +68,7 @@ impl Session<'_> {
         for layer in &stack.0 {
             let tree = self.forms.tree(layer)?;
             self.forms.directories_for(&tree)?;
-            let here = |entry: &kiln_core::Entry| {
-                matches!(&entry.kind, kiln_core::Kind::File(file) if file.content.place == Place::Here)
-            };
+            let here = |entry: &kiln_core::Entry| matches!(&entry.kind, kiln_core::Kind::File(file) if file.content.place == Place::Here);
             if tree.entries().iter().any(|(_, entry)| here(entry)) {
                 self.forms.directory(layer)?;
             }

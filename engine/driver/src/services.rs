@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use kiln_core::graph::{ContextSource, GitSource, HttpSource, Output};
-use kiln_core::seams::{ContextInfo, GitInfo, HostError, HttpInfo, ImageInfo, ImageRequest, Services, TreeView};
+use kiln_core::seams::{
+    ContextInfo, GitInfo, HostError, HttpInfo, ImageInfo, ImageRequest, Services, TreeView,
+};
 use kiln_core::{Diagnostic, Event, Graph, ImageRef, Platform};
 
 use crate::error::BuildError;
