@@ -98,7 +98,7 @@ fn build(workspace: &Path, out: &Path) -> Result<PathBuf, Refusal> {
             cargo.env_remove(&*name);
         }
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", same_bytes_everywhere(workspace));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", same_bytes_everywhere(workspace)?);
     let status =
         cargo.status().map_err(|error| format!("could not run cargo for the components: {error}"))?;
     if !status.success() {
@@ -111,7 +111,7 @@ fn build(workspace: &Path, out: &Path) -> Result<PathBuf, Refusal> {
 }
 
 /// A component's digest is part of its identity, so no path of this machine may be in it.
-fn same_bytes_everywhere(workspace: &Path) -> String {
+fn same_bytes_everywhere(workspace: &Path) -> Result<String, Refusal> {
     let mut flags = vec![format!("--remap-path-prefix={}=kiln/plugins", workspace.display())];
     let home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -119,7 +119,10 @@ fn same_bytes_everywhere(workspace: &Path) -> String {
     if let Some(home) = home {
         flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
     }
-    flags.join("\x1f")
+    // Where the sources of the standard library are installed, the compiler names them by where they lie.
+    let library = Path::new(rustc(&["--print", "sysroot"])?.trim()).join("lib/rustlib/src/rust");
+    flags.push(format!("--remap-path-prefix={}=rust", library.display()));
+    Ok(flags.join("\x1f"))
 }
 
 /// The standard library for components; rustup is asked for it when it is missing.
@@ -141,13 +144,22 @@ fn have_target() -> Result<(), Refusal> {
 }
 
 fn target_is_there() -> Result<bool, Refusal> {
+    let dir = rustc(&["--print", "target-libdir", "--target", WASM])?;
+    Ok(Path::new(dir.trim()).is_dir())
+}
+
+/// What the compiler answers; nothing when it refuses to.
+fn rustc(question: &[&str]) -> Result<String, Refusal> {
     let rustc = variable("RUSTC")?;
-    let found = Command::new(&rustc)
-        .args(["--print", "target-libdir", "--target", WASM])
+    let answer = Command::new(&rustc)
+        .args(question)
         .output()
         .map_err(|error| format!("could not run `{rustc}`: {error}"))?;
-    let dir = String::from_utf8_lossy(&found.stdout);
-    Ok(found.status.success() && Path::new(dir.trim()).is_dir())
+    Ok(if answer.status.success() {
+        String::from_utf8_lossy(&answer.stdout).into_owned()
+    } else {
+        String::new()
+    })
 }
 
 /// Machine code for every processor of the target, or nothing when that is another kind of processor than this one:

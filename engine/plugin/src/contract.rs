@@ -80,6 +80,10 @@ pub(crate) const HOOKS: [(&str, &str); 13] = [
     ("image-transform", "transform"),
 ];
 
+/// Kinds of plugin that this host has questions for. To take another and ask it nothing would be worse than to refuse
+/// it, for a policy above all.
+pub(crate) const ASKED: [&str; 2] = ["frontend", "instruction"];
+
 /// The name under which an interface of the contract is exported or imported.
 pub(crate) fn interface(name: &str) -> String {
     format!("{PACKAGE}/{name}@{VERSION}")
@@ -190,6 +194,16 @@ pub(crate) fn capabilities(shape: &Shape) -> Vec<&'static str> {
     wanted.sort_unstable();
     wanted.dedup();
     wanted
+}
+
+/// What kinds of plugin a component is by what it exports, sorted.
+pub(crate) fn kinds(shape: &Shape) -> Vec<&'static str> {
+    let exported: Vec<_> = shape.exports.iter().filter_map(|name| own_interface(name)).collect();
+    let mut kinds: Vec<_> =
+        HOOKS.iter().filter(|(hook, _)| exported.contains(hook)).map(|(_, kind)| *kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds
 }
 
 fn offer(interface: &str) -> Option<&'static Offer> {

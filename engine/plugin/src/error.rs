@@ -126,6 +126,8 @@ pub enum Refusal {
     NoDescribe,
     #[error("it exports nothing that kiln asks for (found {})", list(.exports))]
     NoHook { exports: Vec<String> },
+    #[error("it is a {kind}, and this kiln asks none: the build would go on as if it were not there")]
+    NotAsked { kind: &'static str },
     #[error("its name is `{0}`; names are lower-case letters, digits and `-`, beginning with a letter")]
     Name(String),
     #[error("another plugin is called `{0}` already")]

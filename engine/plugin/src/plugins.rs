@@ -130,6 +130,9 @@ impl Host {
         if self.known_names().contains(called.as_str()) {
             return Err(refuse(Refusal::NameTaken(called.clone())));
         }
+        if let Some(kind) = candidate.summary.kinds.iter().find(|kind| !contract::ASKED.contains(kind)) {
+            return Err(refuse(Refusal::NotAsked { kind }));
+        }
         let granted = self.granted(&candidate.shape, called);
         for capability in contract::capabilities(&candidate.shape) {
             if !granted.contains(&capability) {
@@ -184,20 +187,13 @@ impl Host {
 
     /// What a plugin named by the user may have: contexts in any case, the rest by its kind or by name.
     fn granted(&self, shape: &Shape, name: &str) -> Vec<&'static str> {
-        let exports = |kind: &str| {
-            shape
-                .exports
-                .iter()
-                .filter_map(|export| contract::own_interface(export))
-                .any(|export| contract::HOOKS.iter().any(|(hook, of)| *hook == export && *of == kind))
-        };
+        let is_frontend = contract::kinds(shape).contains(&"frontend");
         EVERYTHING
             .into_iter()
             .filter(|capability| {
                 let by_kind = match *capability {
                     "context" => true,
-                    "resolve" => exports("frontend") || exports("policy"),
-                    "instructions" => exports("frontend"),
+                    "resolve" | "instructions" => is_frontend,
                     _ => false,
                 };
                 by_kind || self.grants.iter().any(|(what, who)| what == capability && who == name)

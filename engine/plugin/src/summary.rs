@@ -87,15 +87,6 @@ impl About {
 
 impl PluginSummary {
     pub(crate) fn new(id: &PluginId, shape: &Shape, about: &About, size_bytes: u64, builtin: bool) -> Self {
-        let exported: Vec<_> =
-            shape.exports.iter().filter_map(|name| contract::own_interface(name)).collect();
-        let mut kinds: Vec<_> = contract::HOOKS
-            .iter()
-            .filter(|(hook, _)| exported.contains(hook))
-            .map(|(_, kind)| *kind)
-            .collect();
-        kinds.sort_unstable();
-        kinds.dedup();
         let info = &about.info;
         Self {
             name: id.name.clone(),
@@ -105,7 +96,7 @@ impl PluginSummary {
             license: info.license.clone(),
             digest: id.digest,
             builtin,
-            kinds,
+            kinds: contract::kinds(shape),
             keywords: about.descriptors.iter().map(keyword).collect(),
             rules: info
                 .rules

@@ -5,22 +5,27 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use kiln_core::graph::{ContextSource, GitSource, HttpSource};
 use kiln_core::seams::{
-    ContextInfo, GitInfo, HostError, HttpInfo, ImageInfo, ImageRequest, Services, TreeView,
+    ContextInfo, FileInfo, GitInfo, HostError, HttpInfo, ImageInfo, ImageRequest, Services, TreeView,
 };
-use kiln_core::{Cancel, Diagnostic, Graph, Output, Plan, Platform, Request};
-use kiln_plugin::{Failure, FrontendChoice, Host, Limits, LoadError, PlanError, PluginError, Refusal};
-use support::{ANSWER, Frontend, TEXT, answer};
+use kiln_core::{Cancel, Diagnostic, Digest, Graph, Output, Plan, Platform, Request};
+use kiln_plugin::{
+    DeriveError, Failure, FrontendChoice, Host, Limits, LoadError, PlanError, PluginError, Refusal,
+};
+use support::{ANSWER, Extra, Frontend, TEXT, answer};
 use tempfile::TempDir;
 use wasm_encoder::{BlockType, Instruction, ValType};
 
-/// Has nothing.
-struct Nothing;
+/// Has nothing, and listens.
+#[derive(Default)]
+struct Nothing {
+    log: Mutex<Vec<String>>,
+}
 
 impl Services for Nothing {
     fn lookup_contexts(&self, names: &[String], _: &Platform) -> Vec<Option<ContextInfo>> {
@@ -55,7 +60,9 @@ impl Services for Nothing {
         Err(HostError::new("build-failed", "nothing"))
     }
 
-    fn log(&self, _: &str, _: &str, _: &str) {}
+    fn log(&self, level: &str, plugin: &str, message: &str) {
+        self.log.lock().expect("nobody panics here").push(format!("{level} {plugin}: {message}"));
+    }
 
     fn report(&self, _: Diagnostic) {}
 }
@@ -85,7 +92,7 @@ impl Room {
 
     fn plan(&self, cancel: &Cancel) -> Result<Plan, PlanError> {
         let frontend = FrontendChoice::Named("test-frontend".to_owned());
-        self.host.plan(&frontend, &Request::default(), &Nothing, cancel)
+        self.host.plan(&frontend, &Request::default(), &Nothing::default(), cancel)
     }
 
     /// What comes of a component when it is asked to build.
@@ -222,8 +229,12 @@ fn a_name_can_be_given_and_not_twice() {
 fn a_frontend_that_is_not_there_is_named_with_those_that_are() {
     let mut room = Room::new();
     room.add(&Frontend::default().component()).expect("a plugin");
-    let answer =
-        room.host.plan(&FrontendChoice::Dockerfile, &Request::default(), &Nothing, &Cancel::default());
+    let answer = room.host.plan(
+        &FrontendChoice::Dockerfile,
+        &Request::default(),
+        &Nothing::default(),
+        &Cancel::default(),
+    );
     match answer {
         Err(error @ PlanError::UnknownFrontend { .. }) => {
             assert_eq!(error.to_string(), "no frontend is called `dockerfile`; there is `test-frontend`");
@@ -421,4 +432,135 @@ fn code_that_others_could_have_written_is_not_run() {
     fs::remove_file(compiled).expect("a file");
     room.host.inspect(&file).expect("a plugin without a cache");
     assert!(!compiled.exists());
+}
+
+#[test]
+fn a_plugin_that_would_never_be_asked_is_refused() {
+    let check_graph = Extra {
+        interface: "policy-graph",
+        function: "check-graph",
+        parameters: 1,
+        body: &[Instruction::Unreachable],
+    };
+    let component = Frontend { extra: &[check_graph], ..Frontend::default() }.component();
+    let mut room = Room::new();
+    match room.add(&component) {
+        Err(LoadError::Refused { refusal: Refusal::NotAsked { kind }, .. }) => assert_eq!(kind, "policy"),
+        other => panic!("{other:?}"),
+    }
+    let summary = room.host.inspect(&room.file(&component)).expect("a summary");
+    assert_eq!(summary.kinds, ["frontend", "policy"]);
+}
+
+#[test]
+fn a_log_that_goes_on_and_on_is_cut() {
+    // A counter at address 0; its end is a plan of nothing.
+    let at = wasm_encoder::MemArg { offset: 0, align: 2, memory_index: 0 };
+    let mut build = vec![
+        Instruction::Loop(BlockType::Empty),
+        Instruction::I32Const(2),
+        Instruction::I32Const(TEXT),
+        Instruction::I32Const(5),
+        Instruction::Call(0),
+        Instruction::I32Const(0),
+        Instruction::I32Const(0),
+        Instruction::I32Load(at),
+        Instruction::I32Const(1),
+        Instruction::I32Add,
+        Instruction::I32Store(at),
+        Instruction::I32Const(0),
+        Instruction::I32Load(at),
+        Instruction::I32Const(5_000),
+        Instruction::I32LtS,
+        Instruction::BrIf(0),
+        Instruction::End,
+    ];
+    build.extend(answer(&[0; 11]));
+    let component = Frontend {
+        imports: &["progress"],
+        calls: &[("kiln:plugin/progress@0.1.0", "log", &[ValType::I32; 3])],
+        text: "again",
+        build: &build,
+        ..Frontend::default()
+    };
+    let mut room = Room::new();
+    room.add(&component.component()).expect("a plugin");
+    let frontend = FrontendChoice::Named("test-frontend".to_owned());
+    let services = Nothing::default();
+    room.host.plan(&frontend, &Request::default(), &services, &Cancel::default()).expect("a plan");
+    let log = services.log.into_inner().expect("nobody panics here");
+    assert_eq!(log.len(), 1_001);
+    assert_eq!(log[0], "warn test-frontend: again");
+    assert_eq!(log[1_000], "warn test-frontend: more of its log is suppressed");
+}
+
+/// A tree that nobody looks into.
+struct Closed;
+
+impl TreeView for Closed {
+    fn read(&self, _: &str, _: u64, _: usize) -> Result<Vec<u8>, HostError> {
+        Err(HostError::new("denied", "closed"))
+    }
+
+    fn stat(&self, _: &str) -> Result<FileInfo, HostError> {
+        Err(HostError::new("denied", "closed"))
+    }
+
+    fn real_path(&self, _: &str) -> Result<String, HostError> {
+        Err(HostError::new("denied", "closed"))
+    }
+
+    fn children(&self, _: &str) -> Result<Vec<FileInfo>, HostError> {
+        Err(HostError::new("denied", "closed"))
+    }
+
+    fn glob(&self, _: &[String], _: usize) -> Result<Vec<FileInfo>, HostError> {
+        Err(HostError::new("denied", "closed"))
+    }
+
+    fn hash(&self, _: &str) -> Result<String, HostError> {
+        Err(HostError::new("denied", "closed"))
+    }
+}
+
+/// Asks a component to derive from two trees, with `body` as its answer.
+fn derive(body: &[Instruction<'_>]) -> DeriveError {
+    let derive = Extra { interface: "derive", function: "derive", parameters: 4, body };
+    let component = Frontend { extra: &[derive], ..Frontend::default() }.component();
+    let mut room = Room::new();
+    room.add(&component).expect("a plugin");
+    let trees: Vec<Arc<dyn TreeView>> = vec![Arc::new(Closed), Arc::new(Closed)];
+    let platform = Platform::new("linux", "amd64", "");
+    room.host
+        .derive(&Digest::of(&component), "task", trees, &platform, &Nothing::default(), &Cancel::default())
+        .expect_err("no derivation")
+}
+
+#[test]
+fn a_derivation_is_checked_and_its_failure_named() {
+    match derive(&answer(&[0, 0, 0, 0, 0, 0, 0])) {
+        DeriveError::Plugin(error) => {
+            assert_eq!(error.hook, "derive");
+            let why = "the root: it reads op 0, which does not come before it".to_owned();
+            assert_eq!(error.failure, Failure::Answer(why));
+        }
+        other => panic!("{other:?}"),
+    }
+    // The number of trees that came, as an address that is far outside.
+    let count = [Instruction::LocalGet(3), Instruction::I32Const(24), Instruction::I32Shl];
+    assert!(matches!(derive(&count), DeriveError::Plugin(PluginError { failure: Failure::Trap(_), .. })));
+}
+
+#[test]
+fn a_derivation_of_a_plugin_that_is_not_there_names_its_digest() {
+    let digest = Digest::of(b"gone");
+    let answer = Room::new().host.derive(
+        &digest,
+        "task",
+        Vec::new(),
+        &Platform::default(),
+        &Nothing::default(),
+        &Cancel::default(),
+    );
+    assert!(matches!(answer, Err(DeriveError::UnknownPlugin(named)) if named == digest));
 }

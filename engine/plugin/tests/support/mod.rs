@@ -23,6 +23,16 @@ pub(crate) struct Frontend<'a> {
     pub(crate) text: &'a str,
     pub(crate) describe: &'a [Instruction<'a>],
     pub(crate) build: &'a [Instruction<'a>],
+    /// Functions of further interfaces.
+    pub(crate) extra: &'a [Extra<'a>],
+}
+
+/// One exported function that takes words and returns one.
+pub(crate) struct Extra<'a> {
+    pub(crate) interface: &'a str,
+    pub(crate) function: &'a str,
+    pub(crate) parameters: usize,
+    pub(crate) body: &'a [Instruction<'a>],
 }
 
 impl Default for Frontend<'_> {
@@ -33,6 +43,7 @@ impl Default for Frontend<'_> {
             text: "",
             describe: &[Instruction::I32Const(64)],
             build: &[Instruction::Unreachable],
+            extra: &[],
         }
     }
 }
@@ -41,9 +52,11 @@ impl Frontend<'_> {
     pub(crate) fn component(&self) -> Vec<u8> {
         let imports: String =
             self.imports.iter().map(|name| format!("import kiln:plugin/{name}@0.1.0;")).collect();
+        let exports: String =
+            self.extra.iter().map(|extra| format!("export kiln:plugin/{}@0.1.0;", extra.interface)).collect();
         let world = format!(
             "package test:frontend; world it {{ {imports} export kiln:plugin/describe@0.1.0; \
-             export kiln:plugin/frontend@0.1.0; }}"
+             export kiln:plugin/frontend@0.1.0; {exports} }}"
         );
         let mut resolve = Resolve::default();
         resolve.push_dir(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit"))).expect("the contract");
@@ -69,6 +82,10 @@ impl Frontend<'_> {
         let first = self.calls.len() as u32;
         let mut functions = FunctionSection::new();
         functions.function(0).function(1).function(2);
+        for extra in self.extra {
+            functions.function(types.len());
+            types.ty().function(vec![ValType::I32; extra.parameters], [ValType::I32]);
+        }
         let mut memory = MemorySection::new();
         memory.memory(MemoryType {
             minimum: 2,
@@ -88,8 +105,13 @@ impl Frontend<'_> {
         exports.export("kiln:plugin/frontend@0.1.0#build", ExportKind::Func, first + 1);
         exports.export("cabi_realloc", ExportKind::Func, first + 2);
         exports.export("memory", ExportKind::Memory, 0);
+        for (extra, index) in self.extra.iter().zip(first + 3..) {
+            let name = format!("kiln:plugin/{}@0.1.0#{}", extra.interface, extra.function);
+            exports.export(&name, ExportKind::Func, index);
+        }
         let mut code = CodeSection::new();
-        for body in [self.describe, self.build, &REALLOC] {
+        let bodies = [self.describe, self.build, &REALLOC];
+        for body in bodies.into_iter().chain(self.extra.iter().map(|extra| extra.body)) {
             let mut function = Function::new([]);
             for instruction in body {
                 function.instruction(instruction);
