@@ -58,6 +58,8 @@ pub enum Failure {
     Trap(String),
     #[error("its answer is no good: {0}")]
     Answer(String),
+    #[error("it called the host more than {0} times")]
+    Calls(u32),
     #[error("it called the host, which it may not do here")]
     Uncalled,
     #[error("plugins call each other more than {0} deep")]

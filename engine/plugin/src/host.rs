@@ -1,9 +1,14 @@
 //! What components may call, beside trees: contexts, resolver, solver, progress and instructions of `wit/host.wit`.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
+use kiln_core::seams::{HostError, TreeView};
 use wasmtime::component::Resource;
 
 use crate::bindings::wit;
 use crate::convert::{answers, findings, graph, questions};
+use crate::error::Failure;
 use crate::limits;
 use crate::state::{LAST_WORDS_CHARS, State, printable};
 use crate::trees::OpenTree;
@@ -20,12 +25,21 @@ impl wit::frontend_types::Host for State {}
 impl State {
     fn opened(
         &mut self,
-        tree: Result<std::sync::Arc<dyn kiln_core::seams::TreeView>, kiln_core::seams::HostError>,
+        tree: Result<Arc<dyn TreeView>, HostError>,
     ) -> wasmtime::Result<HostResult<Resource<OpenTree>>> {
         Ok(match tree {
             Ok(view) => Ok(self.table.push(OpenTree(view))?),
             Err(error) => Err(answers::host_error(error)),
         })
+    }
+
+    /// Stops a component that asks again and again: its clock stands still while it waits.
+    fn count_lookup(&mut self) -> wasmtime::Result<()> {
+        self.used.lookups += 1;
+        if self.used.lookups > limits::LOOKUPS {
+            return Err(Failure::Calls(limits::LOOKUPS).into());
+        }
+        Ok(())
     }
 
     /// Refuses to go on after too many questions, each of which may go out to the network.
@@ -40,12 +54,14 @@ impl wit::contexts::Host for State {
         names: Vec<String>,
         platform: wit::types::Platform,
     ) -> wasmtime::Result<Vec<Option<wit::source_types::ContextInfo>>> {
+        self.count_lookup()?;
         let platform = questions::platform(platform);
         let found = self.ask(move |services| services.lookup_contexts(&names, &platform))?;
         Ok(found.into_iter().map(|info| info.map(answers::context_info)).collect())
     }
 
     fn names(&mut self) -> wasmtime::Result<Vec<String>> {
+        self.count_lookup()?;
         self.ask(|services| services.context_names())
     }
 
@@ -120,14 +136,14 @@ impl wit::resolver::Host for State {
 /// Asks about those of a list that make sense, all at once, and answers for all in the order asked.
 fn each<Asked, Good, Found, Told>(
     asked: Vec<Asked>,
-    read: impl Fn(Asked) -> Result<Good, kiln_core::seams::HostError>,
-    ask: impl FnOnce(Vec<Good>) -> wasmtime::Result<Vec<Result<Found, kiln_core::seams::HostError>>>,
+    read: impl Fn(Asked) -> Result<Good, HostError>,
+    ask: impl FnOnce(Vec<Good>) -> wasmtime::Result<Vec<Result<Found, HostError>>>,
     tell: impl Fn(Found) -> Told,
 ) -> wasmtime::Result<Vec<HostResult<Told>>> {
     let mut good = Vec::with_capacity(asked.len());
     let refused: Vec<_> = asked.into_iter().map(|one| read(one).map(|one| good.push(one)).err()).collect();
     let mut found = ask(good)?.into_iter();
-    let missing = || kiln_core::seams::HostError::new("other", "the host has no answer");
+    let missing = || HostError::new("other", "the host has no answer");
     Ok(refused
         .into_iter()
         .map(|refused| match refused {
@@ -205,20 +221,18 @@ impl wit::progress::Host for State {
     }
 }
 
+/// Other components run on this one's clock as well as on their own.
 impl wit::instructions::Host for State {
     fn known(&mut self) -> wasmtime::Result<Vec<wit::instruction_types::Descriptor>> {
-        let session = std::rc::Rc::clone(&self.session);
-        let registry = std::sync::Arc::clone(&session.registry.borrow());
-        Ok(registry.known())
+        Ok(self.session.registry.borrow().known())
     }
 
     fn validate(
         &mut self,
         statements: Vec<wit::instruction_types::Statement>,
     ) -> wasmtime::Result<Vec<wit::diagnostics::Diagnostic>> {
-        let session = std::rc::Rc::clone(&self.session);
-        let depth = self.depth + 1;
-        self.paused(|| session.validate(statements, depth))
+        let session = Rc::clone(&self.session);
+        session.validate(statements, self.depth + 1)
     }
 
     fn apply(
@@ -226,8 +240,7 @@ impl wit::instructions::Host for State {
         invocation: wit::instruction_types::Invocation,
     ) -> wasmtime::Result<Result<wit::instruction_types::Outcome, wit::instruction_types::InstructionError>>
     {
-        let session = std::rc::Rc::clone(&self.session);
-        let depth = self.depth + 1;
-        self.paused(|| session.apply(invocation, depth))
+        let session = Rc::clone(&self.session);
+        session.apply(invocation, self.depth + 1)
     }
 }

@@ -49,7 +49,9 @@ pub(crate) const TREE_CALLS: u32 = 100_000;
 pub(crate) const TREE_BYTES: u64 = 256 << 20;
 /// The most that one `read` returns, and the longest file that `read-text` takes.
 pub(crate) const READ_BYTES: usize = 16 << 20;
-/// Calls of `resolver` and of `contexts` per call of the component.
+/// Times that names of contexts are asked for, per call of the component.
+pub(crate) const LOOKUPS: u32 = 10_000;
+/// Calls of `resolver`, and trees opened from `contexts`, per call of the component.
 pub(crate) const RESOLVES: u32 = 256;
 pub(crate) const SOLVES: u32 = 64;
 

@@ -79,6 +79,7 @@ pub(crate) struct State {
 pub(crate) struct Used {
     pub(crate) tree_calls: u32,
     pub(crate) tree_bytes: u64,
+    pub(crate) lookups: u32,
     pub(crate) resolves: u32,
     pub(crate) solves: u32,
     pub(crate) log_lines: u32,

@@ -382,6 +382,25 @@ fn nobody_answers_a_plugin_that_describes_itself() {
     }
 }
 
+#[test]
+fn asking_without_an_end_is_stopped() {
+    let build = [
+        Instruction::Loop(BlockType::Empty),
+        Instruction::I32Const(ANSWER),
+        Instruction::Call(0),
+        Instruction::Br(0),
+        Instruction::End,
+        Instruction::Unreachable,
+    ];
+    let error = Room::build(&Frontend {
+        imports: &["contexts"],
+        calls: &[("kiln:plugin/contexts@0.1.0", "names", &[ValType::I32])],
+        build: &build,
+        ..Frontend::default()
+    });
+    assert_eq!(error.failure, Failure::Calls(10_000));
+}
+
 fn cached(room: &Room) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for shelf in fs::read_dir(room.dir.path().join("cache")).expect("a cache").flatten() {
