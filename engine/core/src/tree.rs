@@ -7,9 +7,10 @@ use std::sync::Arc;
 use crate::digest::{Digest, FileDigest, LayerId};
 
 /// A path inside a tree: components joined by `/`, none of them empty, `.` or `..`; the empty path is the root.
-/// Bytes, as file names are. Ordered component by component, so that a directory's whole content follows it.
+/// Bytes, as file names are. Ordered component by component, so that a directory's whole content follows it. Clones
+/// share the bytes: a path of a large tree stands in many places.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct TreePath(Box<[u8]>);
+pub struct TreePath(Arc<[u8]>);
 
 /// Why bytes are no path inside a tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -91,7 +91,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         let layer = elsewhere.layer_id();
         let start = Instant::now();
-        store.put_tree(&layer, &elsewhere)?;
+        store.put_tree(&layer, elsewhere.clone())?;
         let written = start.elapsed();
         store.lay_out(&layer, &elsewhere, &nowhere)?;
         println!(

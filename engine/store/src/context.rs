@@ -42,6 +42,8 @@ struct State {
     /// Which of the known entries the last walk met unchanged.
     seen: Option<Vec<bool>>,
     unsaved: bool,
+    /// What was read until then is on disk and not here any more.
+    saved: bool,
 }
 
 /// What reading a file told: its digest, and those of its attributes that are part of an image.
@@ -196,17 +198,20 @@ impl ContextIndex {
     }
 
     /// Writes down what was read, for the next build. Nothing is written if nothing was.
+    ///
+    /// What was written is forgotten here, for it takes much memory: call this once, when most has been read. A file
+    /// that is asked for again is read again.
     pub fn save(&self) -> Result<(), FsError> {
         let mut state = self.state();
-        if !state.unsaved {
+        if !std::mem::take(&mut state.unsaved) || std::mem::replace(&mut state.saved, true) {
             return Ok(());
         }
-        let settled = state.fresh.iter().filter(|(_, (_, settled))| *settled);
-        let fresh = settled.map(|(path, (known, _))| (path.clone(), known.clone())).collect();
-        let renewed = self.known().renewed(fresh, state.seen.as_deref());
+        let all = std::mem::take(&mut state.fresh);
+        let fresh = all.into_iter().filter(|(_, (_, settled))| *settled).map(|(path, (known, _))| (path, known));
+        let renewed = self.known().renewed(fresh.collect(), state.seen.as_deref());
         let bytes = renewed.encode(self.root.as_os_str().as_bytes());
+        drop(renewed);
         self.store.write_file(&self.file(), &bytes, Existing::Replace)?;
-        state.unsaved = false;
         Ok(())
     }
 }

@@ -85,7 +85,7 @@ fn nothing_outside(_: &Place, path: &TreePath) -> io::Result<fs::File> {
 
 fn put(store: &Store, tree: &Tree) -> LayerId {
     let layer = tree.layer_id();
-    store.put_tree(&layer, tree).unwrap();
+    store.put_tree(&layer, tree.clone()).unwrap();
     layer
 }
 
@@ -319,7 +319,7 @@ fn a_directory_torn_before_this_boot_is_a_miss() {
     assert!(later.directory(&whole.layer_id()).unwrap().is_some());
     assert!(later.directory(&torn.layer_id()).unwrap().is_none());
     // The bytes are still to be had, and the layer is made again.
-    later.put_tree(&torn.layer_id(), &torn).unwrap();
+    later.put_tree(&torn.layer_id(), torn.clone()).unwrap();
     later.lay_out(&torn.layer_id(), &torn, &nothing_outside).unwrap();
     assert!(later.directory(&torn.layer_id()).unwrap().is_some());
 }
