@@ -207,7 +207,8 @@ impl ContextIndex {
             return Ok(());
         }
         let all = std::mem::take(&mut state.fresh);
-        let fresh = all.into_iter().filter(|(_, (_, settled))| *settled).map(|(path, (known, _))| (path, known));
+        let fresh =
+            all.into_iter().filter(|(_, (_, settled))| *settled).map(|(path, (known, _))| (path, known));
         let renewed = self.known().renewed(fresh.collect(), state.seen.as_deref());
         let bytes = renewed.encode(self.root.as_os_str().as_bytes());
         drop(renewed);
