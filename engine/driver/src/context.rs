@@ -18,7 +18,7 @@ use crate::request::ContextLocation;
 use crate::session::Session;
 
 /// Files that are named in one go; what is known of them in between takes memory.
-const READ_AT_ONCE: usize = 2048;
+const READ_AT_ONCE: usize = 1024;
 
 /// A context as one build sees it: listed once, its files read when something selects them.
 pub(crate) struct LocalContext {

@@ -19,7 +19,8 @@ pub(crate) struct StepNote {
     group: String,
     title: String,
     fields: Vec<(String, String)>,
-    selections: Vec<Selection>,
+    /// Texts of selections; the selections themselves take three times the memory.
+    selected: Vec<String>,
 }
 
 impl StepNote {
@@ -30,12 +31,12 @@ impl StepNote {
             group: vertex.group.clone(),
             title: title(&vertex.name).to_owned(),
             fields: explainer.fields,
-            selections,
+            selected: selections.iter().map(Selection::text).collect(),
         }
     }
 
     fn kept(&self) -> KeptNote {
-        let selected = self.selections.iter().map(|selection| (SELECTION.to_owned(), selection.text()));
+        let selected = self.selected.iter().map(|text| (SELECTION.to_owned(), text.clone()));
         KeptNote {
             group: self.group.clone(),
             title: self.title.clone(),
