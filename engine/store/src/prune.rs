@@ -35,47 +35,51 @@ pub struct Pruned {
     pub disk_bytes: u64,
 }
 
+/// Which blobs a document in the content store names.
+type Needs<'a> = &'a dyn Fn(&BlobDigest) -> Vec<BlobDigest>;
+
+/// What references name.
+struct Named {
+    /// The references as they were when `blobs` was gathered.
+    images: Vec<(String, BlobDigest)>,
+    /// Everything that they lead to.
+    blobs: HashSet<BlobDigest>,
+}
+
 impl Store {
     /// Removes what no image needs and nobody uses, as far as `options` let it, and frees the disk.
     ///
     /// `needs` tells which blobs a document in the content store names; the documents and blobs of all references stay.
     /// So do layers that a remaining layer reads files from. Of what has to go, records go before the layers they name,
     /// and forms that can be made again before layers.
-    pub fn prune(
-        &self,
-        options: &PruneOptions,
-        needs: &dyn Fn(&BlobDigest) -> Vec<BlobDigest>,
-    ) -> Result<Pruned, FsError> {
-        let named = self.named_blobs(needs)?;
+    pub fn prune(&self, options: &PruneOptions, needs: Needs<'_>) -> Result<Pruned, FsError> {
+        let mut named = self.named_blobs(needs)?;
         let mut entries = self.entries()?;
         entries.retain(|entry| match entry.kind {
             EntryKind::Image | EntryKind::Temporary => false,
             EntryKind::CacheMount | EntryKind::Context | EntryKind::Notes => options.all,
             EntryKind::Blob => {
-                !digest_of(&entry.path).is_some_and(|digest| named.contains(&BlobDigest(digest)))
+                !digest_of(&entry.path).is_some_and(|digest| named.blobs.contains(&BlobDigest(digest)))
             }
             _ => true,
         });
         let mut victims = self.choose(&entries, options);
         self.spare_what_is_read(&entries, &mut victims)?;
-        let pruned = self.take_away(&entries, &victims)?;
+        let pruned = self.take_away(&entries, &victims, &mut named, needs)?;
         self.sweep().wait()?;
         Ok(pruned)
     }
 
-    /// Everything that references lead to.
-    fn named_blobs(
-        &self,
-        needs: &dyn Fn(&BlobDigest) -> Vec<BlobDigest>,
-    ) -> Result<HashSet<BlobDigest>, FsError> {
-        let mut named = HashSet::new();
-        let mut open: Vec<BlobDigest> = self.images()?.into_iter().map(|(_, digest)| digest).collect();
+    fn named_blobs(&self, needs: Needs<'_>) -> Result<Named, FsError> {
+        let images = self.images()?;
+        let mut blobs = HashSet::new();
+        let mut open: Vec<BlobDigest> = images.iter().map(|(_, digest)| *digest).collect();
         while let Some(digest) = open.pop() {
-            if named.insert(digest) {
+            if blobs.insert(digest) {
                 open.extend(needs(&digest));
             }
         }
-        Ok(named)
+        Ok(Named { images, blobs })
     }
 
     /// Indexes of the entries that are to go, in the order in which they go.
@@ -86,13 +90,15 @@ impl Store {
             None => true,
         };
         let mut order: Vec<usize> = (0..entries.len()).filter(|at| old(&entries[*at])).collect();
-        order.sort_by_key(|at| (self.rank(&entries[*at]), entries[*at].last_used));
+        // Each looked at once: builds go on, and what a directory's rank depends on may change under a sort.
+        let ranks: Vec<u8> = entries.iter().map(|entry| self.rank(entry)).collect();
+        order.sort_by_key(|at| (ranks[*at], entries[*at].last_used));
         let records = order.iter().take_while(|at| entries[**at].kind == EntryKind::Record).count();
         let records: Vec<usize> = order.drain(..records).collect();
         if let Some(keep) = options.keep_bytes {
             let mut total: u64 = entries.iter().map(|entry| entry.disk_bytes).sum();
             let mut enough = 0;
-            while enough < order.len() && (total > keep || self.is_rest(entries, &order, enough)) {
+            while enough < order.len() && (total > keep || is_rest(entries, &ranks, &order, enough)) {
                 total = total.saturating_sub(entries[order[enough]].disk_bytes);
                 enough += 1;
             }
@@ -106,14 +112,6 @@ impl Store {
                 || youngest.is_some_and(|youngest| entries[*at].last_used <= youngest)
         });
         records.chain(order.iter().copied()).collect()
-    }
-
-    /// Whether what comes next is the tree of a layer whose only bytes have just gone.
-    fn is_rest(&self, entries: &[UsageEntry], order: &[usize], next: usize) -> bool {
-        let Some(last) = next.checked_sub(1).map(|last| &entries[order[last]]) else { return false };
-        last.kind == EntryKind::Directory
-            && self.rank(last) == 2
-            && last.path.parent() == Some(entries[order[next]].path.as_path())
     }
 
     fn rank(&self, entry: &UsageEntry) -> u8 {
@@ -171,7 +169,13 @@ impl Store {
         Ok(())
     }
 
-    fn take_away(&self, entries: &[UsageEntry], victims: &[usize]) -> Result<Pruned, FsError> {
+    fn take_away(
+        &self,
+        entries: &[UsageEntry],
+        victims: &[usize],
+        named: &mut Named,
+        needs: Needs<'_>,
+    ) -> Result<Pruned, FsError> {
         let uses = self.0.uses.for_collector()?;
         let locks = self.0.root.join("locks");
         let claims = open_lock_file(&locks)?;
@@ -182,21 +186,50 @@ impl Store {
                 Some(Lock::Claims(offset)) => (&claims, Some(offset)),
                 None => (&uses, None),
             };
-            if let Some(offset) = offset
-                && !try_lock(file, offset, Mode::Exclusive).at("lock the name of", &entry.path)?
-            {
+            let free = loop {
+                if let Some(offset) = offset
+                    && !try_lock(file, offset, Mode::Exclusive).at("lock the name of", &entry.path)?
+                {
+                    break false;
+                }
+                // A build that has ended since the references were read let go of its blobs after it had named its
+                // image. So a blob is free only if, with its lock in hand, they are still those.
+                if entry.kind != EntryKind::Blob || self.images()? == named.images {
+                    break true;
+                }
+                unlock(file, offset, entry)?;
+                // Without the lock: reading documents takes a shared one on each.
+                *named = self.named_blobs(needs)?;
+                if digest_of(&entry.path).is_some_and(|digest| named.blobs.contains(&BlobDigest(digest))) {
+                    break false;
+                }
+            };
+            if !free {
                 continue;
             }
             let taken = self.discard(&entry.path);
-            if let Some(offset) = offset {
-                try_lock(file, offset, Mode::Unlocked).at("unlock the name of", &entry.path)?;
-            }
+            unlock(file, offset, entry)?;
             taken?;
             pruned.entries += 1;
             pruned.disk_bytes += entry.disk_bytes;
         }
         Ok(pruned)
     }
+}
+
+fn unlock(file: &fs::File, offset: Option<u64>, entry: &UsageEntry) -> Result<(), FsError> {
+    if let Some(offset) = offset {
+        try_lock(file, offset, Mode::Unlocked).at("unlock the name of", &entry.path)?;
+    }
+    Ok(())
+}
+
+/// Whether what comes next is the tree of a layer whose only bytes have just gone.
+fn is_rest(entries: &[UsageEntry], ranks: &[u8], order: &[usize], next: usize) -> bool {
+    let Some(before) = next.checked_sub(1).map(|before| order[before]) else { return false };
+    entries[before].kind == EntryKind::Directory
+        && ranks[before] == 2
+        && entries[before].path.parent() == Some(entries[order[next]].path.as_path())
 }
 
 fn layer_of(entry: &UsageEntry) -> Option<LayerId> {

@@ -94,28 +94,21 @@ const FORMAT: &str = "1";
 /// `read-only`: those who do not know the feature may look and not write; `incompatible`: not even look. This version
 /// always writes, and knows none of either.
 const FORMAT_KEYS: [&str; 5] = ["kiln-store", "owners", "compatible", "read-only", "incompatible"];
-const DIRECTORIES: [&str; 11] = [
-    "tmp",
-    "blobs",
-    "blobs/sha256",
-    "layers",
-    "flat",
-    "records",
-    "contexts",
-    "builds",
-    "images",
-    "caches",
-    "",
-];
+const DIRECTORIES: [&str; 10] =
+    ["tmp", "blobs", "blobs/sha256", "layers", "flat", "records", "contexts", "builds", "images", "caches"];
 
 impl Store {
     /// Opens the store at `root`, or makes one there.
     ///
-    /// Of an existing one only `format` is read.
+    /// Of an existing one only `format` is read. Directories that somebody deleted from it are made again: without
+    /// what was in them nothing is wrong, without them nothing could be written.
     pub fn open(root: &Path, mapping: OwnerMapping) -> Result<Self, OpenError> {
         let format = root.join("format");
         match fs::read_to_string(&format) {
-            Ok(text) => check_format(&text, root, mapping)?,
+            Ok(text) => {
+                check_format(&text, root, mapping)?;
+                make_directories(root)?;
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => create(root, mapping)?,
             Err(e) => return Err(e).at("read", &format).map_err(OpenError::from),
         }
@@ -146,18 +139,13 @@ impl Store {
 
 fn create(root: &Path, mapping: OwnerMapping) -> Result<(), OpenError> {
     // Private: layers hold setuid programs of whatever was built.
-    let mut private = DirBuilder::new();
-    private.recursive(true).mode(0o700);
-    private.create(root).at("create the directory", root)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(root).at("create the directory", root)?;
     // Another process may be making the same store: it is told by what it makes first.
     let ours = root.join("tmp").is_dir() || root.join("format").exists();
     if !ours && fs::read_dir(root).at("list the directory", root)?.next().is_some() {
         return Err(OpenError::NotAStore { path: root.to_owned() });
     }
-    for name in DIRECTORIES.iter().filter(|name| !name.is_empty()) {
-        let path = root.join(name);
-        private.create(&path).at("create the directory", &path)?;
-    }
+    make_directories(root)?;
     let text =
         format!("kiln-store {FORMAT}\nowners {}\ncompatible\nread-only\nincompatible\n", mapping.name());
     let fresh = root.join(format!("tmp/format-{:016x}", crate::temp::random()));
@@ -174,6 +162,19 @@ fn create(root: &Path, mapping: OwnerMapping) -> Result<(), OpenError> {
         fs::remove_file(&fresh).at("delete", &fresh)?;
         let text = fs::read_to_string(&format).at("read", &format)?;
         check_format(&text, root, mapping)?;
+    }
+    Ok(())
+}
+
+fn make_directories(root: &Path) -> Result<(), FsError> {
+    for name in DIRECTORIES {
+        let path = root.join(name);
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(e).at("create the directory", path);
+            }
+            _ => {}
+        }
     }
     Ok(())
 }
@@ -228,6 +229,19 @@ mod tests {
         fs::write(dir.path().join("thesis.txt"), "").unwrap();
         assert!(matches!(Store::open(dir.path(), OwnerMapping::Root), Err(OpenError::NotAStore { .. })));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn directories_that_were_deleted_come_back() {
+        let dir = tempfile::tempdir().unwrap();
+        Store::open(dir.path(), OwnerMapping::Root).unwrap();
+        for name in ["tmp", "blobs", "images", "records"] {
+            fs::remove_dir_all(dir.path().join(name)).unwrap();
+        }
+        let store = Store::open(dir.path(), OwnerMapping::Root).unwrap();
+        let digest = store.put_blob(b"blob").unwrap();
+        store.set_image("example.org/app:1", &digest).unwrap();
+        assert_eq!(store.images().unwrap().len(), 1);
     }
 
     #[test]

@@ -193,7 +193,12 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, FsError> {
     };
     let mut paths = Vec::new();
     for entry in listing {
-        paths.push(entry.at("list the directory", directory)?.path());
+        match entry {
+            Ok(entry) => paths.push(entry.path()),
+            // The directory was deleted meanwhile.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => break,
+            Err(e) => return Err(e).at("list the directory", directory),
+        }
     }
     Ok(paths)
 }
@@ -230,7 +235,12 @@ impl Listing {
             Err(rustix::io::Errno::NOENT) => return Ok(0),
             Err(e) => return Err(e).at("open the directory", path),
         };
-        let weighers = walk::walk(root.as_fd(), (), || Weigher(Vec::new())).map_err(|e| e.below(path))?;
+        let weighers = match walk::walk(root.as_fd(), (), || Weigher(Vec::new())) {
+            Ok(weighers) => weighers,
+            // The directory itself was deleted meanwhile.
+            Err(e) if e.source.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(e) => return Err(e.below(path)),
+        };
         let all = weighers.into_iter().flat_map(|Weigher(inodes)| inodes);
         Ok(all.filter(|(inode, _)| self.inodes.insert(*inode)).map(|(_, bytes)| bytes).sum())
     }

@@ -99,7 +99,12 @@ pub(crate) fn names(
     let mut buffer = [MaybeUninit::<u8>::uninit(); LISTING];
     let mut listing = RawDir::new(dir, &mut buffer);
     while let Some(entry) = listing.next() {
-        let entry = entry.map_err(on("list the directory", path))?;
+        let entry = match entry {
+            Ok(entry) => entry,
+            // Deleted since it was opened, so there is nothing in it. The root must be there.
+            Err(Errno::NOENT) if !path.is_root() => break,
+            Err(e) => return Err(on("list the directory", path)(e)),
+        };
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             each(entry.file_name(), entry.file_type())?;
         }

@@ -1,7 +1,7 @@
 //! What the collector takes and what it leaves.
 
 use super::*;
-use crate::{EntryKind, Existing, PruneOptions};
+use crate::{BlobNote, EntryKind, Existing, PruneOptions};
 use kiln_core::{BlobDigest, CacheKey};
 use std::time::Duration;
 
@@ -53,6 +53,85 @@ fn what_images_name_stays_and_the_cache_goes() {
     space.store.remove_image("example.org/app:1").unwrap();
     space.store.prune(&options, &needs).unwrap();
     assert_eq!(kinds(&space.store), []);
+}
+
+#[test]
+fn an_image_named_while_the_collector_is_at_work_keeps_its_blobs() {
+    let space = filled();
+    let late = |digest: &BlobDigest| {
+        // A build that ends just after the references were read.
+        again(&space).set_image("example.org/late:1", &BlobDigest(Digest::of(b"stray"))).unwrap();
+        needs(digest)
+    };
+    space.store.prune(&PruneOptions { all: true, ..PruneOptions::default() }, &late).unwrap();
+    assert!(again(&space).has_blob(&BlobDigest(Digest::of(b"stray"))));
+    assert_eq!(kinds(&space.store), [(EntryKind::Image, 2), (EntryKind::Blob, 3)]);
+}
+
+#[test]
+fn blobs_may_come_and_go_while_the_collector_orders_directories() {
+    let space = space();
+    let blob = {
+        let store = again(&space);
+        let blob = store.put_blob(b"blob").unwrap();
+        for at in 0..200u8 {
+            let (layer, _) = lay_out(&store, &tree(vec![("f", inline(&[at; 10]))]));
+            let note = BlobNote {
+                blob,
+                size: 4,
+                diff_id: kiln_core::DiffId(blob.0),
+                media_type: "application/octet-stream".into(),
+            };
+            store.note_blob(&layer, "settings", &note).unwrap();
+        }
+        store.blob_path(&blob)
+    };
+    let away = blob.with_extension("away");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let ordering = std::sync::atomic::Ordering::Relaxed;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(ordering) {
+                let _ = fs::rename(&blob, &away);
+                let _ = fs::rename(&away, &blob);
+            }
+        });
+        for _ in 0..20 {
+            let options = PruneOptions { keep_bytes: Some(u64::MAX), ..PruneOptions::default() };
+            let pruned = std::panic::catch_unwind(|| space.store.prune(&options, &needs));
+            over.store(pruned.is_err(), ordering);
+            assert_eq!(pruned.unwrap().unwrap().entries, 0);
+        }
+        over.store(true, ordering);
+    });
+}
+
+#[test]
+fn directories_that_vanish_while_they_are_measured_weigh_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    struct Late<'a>(&'a Path);
+    impl crate::walk::Gather for Late<'_> {
+        type State = ();
+        fn directory(
+            &mut self,
+            dir: &std::os::fd::OwnedFd,
+            job: crate::walk::Job<()>,
+            more: &mut crate::walk::More<Self>,
+        ) -> Result<(), crate::walk::WalkError> {
+            if !job.path.is_root() {
+                fs::remove_dir(self.0.join(job.path.as_os())).unwrap();
+            }
+            crate::walk::names(dir, &job.path, |name, _| {
+                more.push(crate::walk::Job { path: job.path.join(name.to_bytes()), state: () });
+                Ok(())
+            })
+        }
+    }
+    let opened = fs::File::open(dir.path()).unwrap();
+    let walked = crate::walk::walk(std::os::fd::AsFd::as_fd(&opened), (), || Late(dir.path()));
+    assert!(walked.is_ok_and(|gathered| gathered.len() == 1));
+    assert!(!dir.path().join("d").exists());
 }
 
 #[test]
