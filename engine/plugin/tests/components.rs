@@ -565,7 +565,7 @@ fn a_derivation_is_checked_and_its_failure_named() {
         }
         other => panic!("{other:?}"),
     }
-    // The number of trees that came, as an address that is far outside.
+    // Two trees came: their number, shifted, is an address far outside of memory.
     let count = [Instruction::LocalGet(3), Instruction::I32Const(24), Instruction::I32Shl];
     assert!(matches!(derive(&count), DeriveError::Plugin(PluginError { failure: Failure::Trap(_), .. })));
 }
