@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use kiln_core::graph::Ulimit;
@@ -17,6 +18,9 @@ use crate::exit::{CommandLine, Exit};
 use crate::parse;
 use crate::progress::{Mode, Progress, Ticker};
 use crate::report::{self, Style};
+
+/// Findings shown to people; what is wrong with a file beyond that many is one thing.
+const MOST_SHOWN: usize = 50;
 
 pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
     let request = request(args)?;
@@ -35,9 +39,13 @@ pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
     let style = Style { colour: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
     let source = |file: &str| sources.text(file);
     let tell = |diagnostics: &[Diagnostic]| {
-        for diagnostic in diagnostics {
+        for (shown, diagnostic) in diagnostics.iter().enumerate() {
             match mode {
                 Mode::Rawjson => progress.emit(Event::Diagnostic(diagnostic.clone())),
+                _ if shown == MOST_SHOWN => {
+                    eprintln!("and {} more", diagnostics.len() - shown);
+                    break;
+                }
                 _ => eprint!("{}", report::render(diagnostic, &source, style)),
             }
         }
@@ -290,7 +298,10 @@ fn inputs(args: &BuildArgs) -> Result<(ContextLocation, BuildFile, String)> {
 
 fn read_stdin() -> Result<Arc<[u8]>> {
     let mut bytes = Vec::new();
-    std::io::stdin().lock().read_to_end(&mut bytes).context("could not read standard input")?;
+    crate::READING.store(true, Ordering::Release);
+    let read = std::io::stdin().lock().read_to_end(&mut bytes);
+    crate::READING.store(false, Ordering::Release);
+    read.context("could not read standard input")?;
     Ok(bytes.into())
 }
 

@@ -36,6 +36,7 @@ pub fn run(command: &ImageCommand, driver: &Driver, cancel: &Cancel) -> Result<E
             driver.save(images, &destination(output), format, cancel)?;
         }
         ImageCommand::Load { input } => {
+            crate::READING.store(input == "-", std::sync::atomic::Ordering::Release);
             for (name, digest) in driver.load((input != "-").then(|| Path::new(input)), cancel)? {
                 table::put(&format!("{} {digest}\n", name.as_deref().unwrap_or("<none>")))?;
             }

@@ -19,6 +19,8 @@ use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -125,6 +127,12 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(exit::ENVIRONMENT)
 }
 
+/// Standard input is being read, which no level interrupts.
+pub(crate) static READING: AtomicBool = AtomicBool::new(false);
+
+/// How long what is told to stop at once may take.
+const GRACE: Duration = Duration::from_secs(2);
+
 /// Ctrl-C and TERM become a rising level: the first asks what runs to stop, the second stops it at once.
 fn watch_signals() -> Result<Arc<Cancel>> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -139,6 +147,18 @@ fn watch_signals() -> Result<Arc<Cancel>> {
         .name("signals".into())
         .spawn(move || {
             for (count, _) in signals.forever().enumerate() {
+                if count > 0 || READING.load(Ordering::Acquire) {
+                    // Nobody may be there to hear: a read of standard input or of a pipe has no end of its own. The
+                    // sandbox helper sees to the steps when this process is gone.
+                    std::thread::spawn(|| {
+                        std::thread::sleep(if READING.load(Ordering::Acquire) {
+                            Duration::ZERO
+                        } else {
+                            GRACE
+                        });
+                        std::process::exit(130);
+                    });
+                }
                 watched.raise(if count == 0 { 1 } else { 2 });
                 let _ = bell.write_all(&1u64.to_ne_bytes());
             }

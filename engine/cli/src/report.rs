@@ -48,6 +48,9 @@ pub fn render(diagnostic: &Diagnostic, source: &dyn Fn(&str) -> Option<String>, 
     text
 }
 
+/// Columns of a line that are shown.
+const WIDEST: usize = 200;
+
 fn excerpt(
     text: &mut String,
     span: &Span,
@@ -77,6 +80,10 @@ fn excerpt(
         (column, _) => (column as usize - 1, column as usize),
     };
     let from = from.min(length);
+    // Of a very long line what is around the place is enough.
+    let start = if length > WIDEST { from.saturating_sub(WIDEST / 4) } else { 0 };
+    let shown: String = shown.chars().skip(start).take(WIDEST).collect();
+    let (from, to) = (from - start, (to.saturating_sub(start)).min(WIDEST));
     let carets = "^".repeat(to.saturating_sub(from).max(1));
     let bar = style.paint("34", "|");
     let _ = writeln!(text, "{margin} {bar}");
@@ -127,6 +134,16 @@ mod tests {
         assert!(
             render(&diagnostic, &file, PLAIN).ends_with("2 |  COPY --from=b x y\n  |  ^^^^^^^^^^^^^^^^^\n")
         );
+    }
+
+    #[test]
+    fn of_a_very_long_line_only_a_part_is_shown() {
+        let long = |_: &str| Some(format!("RUN {}here{}", "a".repeat(1_000_000), "b".repeat(1_000_000)));
+        let mut at = span(1, 1_000_005, 1_000_009);
+        let text = render(&Diagnostic::error("x", "y").at(Some(at.clone())), &long, PLAIN);
+        assert!(text.len() < 700 && text.contains("here") && text.contains(" ^^^^\n"), "{text}");
+        at.start.column = 0;
+        assert!(render(&Diagnostic::error("x", "y").at(Some(at)), &long, PLAIN).len() < 700);
     }
 
     #[test]

@@ -202,9 +202,13 @@ const SWEEP: Duration = Duration::from_millis(50);
 
 /// A file given as a plugin is part of what was asked for: if it is none, the build is wrong.
 fn plugin_refused(file: &Path, error: LoadError) -> BuildError {
+    let why = match &error {
+        LoadError::Refused { refusal, .. } => forms::one_line(refusal),
+        error => forms::one_line(error),
+    };
     BuildError::wrong(kiln_core::Diagnostic::error(
         "plugin",
-        format!("the plugin `{}` cannot be used: {}", file.display(), forms::one_line(&error)),
+        format!("the plugin `{}` cannot be used: {why}", file.display()),
     ))
 }
 

@@ -46,6 +46,9 @@ impl From<FetchError> for BuildError {
     fn from(error: FetchError) -> Self {
         match error {
             FetchError::Registry(RegistryError::Cancelled) => Self::Cancelled,
+            FetchError::Registry(RegistryError::Write { source }) => {
+                Self::world("could not keep what came from the registry", source)
+            }
             error => Self::world("the registry did not do what was asked", error),
         }
     }

@@ -233,11 +233,11 @@ impl Session<'_> {
             self.driver.registries.resolve(reference).map_err(|error| BuildError::Host(self.refusal(error)))
         });
         let found = found.map_err(BuildError::into_host)?;
-        let kept = store.put_blob(&found.bytes).map_err(|error| HostError::new("other", one_line(&error)))?;
+        let kept = store.put_blob(&found.bytes).map_err(|error| self.store_fault(&error))?;
         if reference.digest.is_none() {
             store
                 .set_image(&format!("{PULLED}{reference}"), &kept)
-                .map_err(|error| HostError::new("other", one_line(&error)))?;
+                .map_err(|error| self.store_fault(&error))?;
         }
         Ok(Document { digest: kept, media_type: found.media_type, bytes: found.bytes })
     }
@@ -250,7 +250,7 @@ impl Session<'_> {
         self.driver
             .store
             .put_blob(&found.bytes)
-            .map_err(|error| HostError::new("other", one_line(&error)))?;
+            .map_err(|error| self.store_fault(&error))?;
         Ok(found.bytes)
     }
 
@@ -269,8 +269,14 @@ impl Session<'_> {
             .registries
             .fetch(reference, blob, &mut bytes, &mut |_| {})
             .map_err(|error| self.refusal(error))?;
-        self.driver.store.put_blob(&bytes).map_err(|error| HostError::new("other", one_line(&error)))?;
+        self.driver.store.put_blob(&bytes).map_err(|error| self.store_fault(&error))?;
         Ok(bytes)
+    }
+
+    /// What a plugin is told when the store cannot be written to; not the fault of the build file either.
+    fn store_fault(&self, error: &(dyn std::error::Error + 'static)) -> HostError {
+        self.note_refusal();
+        HostError::new("other", one_line(error))
     }
 
     /// What a plugin is told of a registry's refusal.
