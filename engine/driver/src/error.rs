@@ -13,7 +13,7 @@ pub enum BuildError {
     Wrong(Vec<Diagnostic>),
     /// A step's command failed. The log went to the events.
     #[error("a step failed")]
-    Step(StepFailure),
+    Step(Box<StepFailure>),
     /// A disk, a registry, the kernel or a plugin did not do what was needed.
     #[error("{what}")]
     World {

@@ -81,7 +81,8 @@ impl Session<'_> {
         spec.hosts =
             hosts::hosts_file(&spec.hostname, aliases.map(|(name, address)| (&name[..], &address[..])));
         spec.resolv_conf = hosts::resolv_conf(network == sandbox::Network::Host);
-        self.mounts(pinned, vertex, op, inputs, slots, &mut spec, &mut held)?;
+        spec.mounts.extend(self.mounts(pinned, vertex, op, inputs, slots, &mut held)?);
+        self.secret_environment(vertex, op, &mut spec)?;
         lowers.extend(self.forms.stubs(&root, &spec, &mut held.layers)?);
         if lowers.is_empty() {
             lowers.push(self.forms.empty_directory()?);
@@ -145,9 +146,8 @@ impl Session<'_> {
         op: &ExecOp,
         inputs: &[Stack],
         slots: &[usize],
-        spec: &mut sandbox::Spec,
         held: &mut Held,
-    ) -> Result<(), BuildError> {
+    ) -> Result<Vec<sandbox::Mount>, BuildError> {
         // Locks on cache mounts are taken in one order everywhere, so that no two builds wait for each other.
         let mut order: Vec<usize> = (1..op.mounts.len()).collect();
         order.sort_by_key(|&index| match &op.mounts[index].kind {
@@ -197,7 +197,16 @@ impl Session<'_> {
             made.push((index, sandbox::Mount { target: PathBuf::from(&mount.target), kind }));
         }
         made.sort_by_key(|(index, _)| *index);
-        spec.mounts.extend(made.into_iter().map(|(_, mount)| mount));
+        Ok(made.into_iter().map(|(_, mount)| mount).collect())
+    }
+
+    /// Secrets that the command gets as variables.
+    fn secret_environment(
+        &self,
+        vertex: &Vertex,
+        op: &ExecOp,
+        spec: &mut sandbox::Spec,
+    ) -> Result<(), BuildError> {
         for secret in &op.secret_env {
             let client =
                 ClientMount { id: secret.id.clone(), required: secret.required, mode: 0, uid: 0, gid: 0 };
@@ -521,7 +530,7 @@ fn failed(id: VertexId, vertex: &Vertex, op: &ExecOp, how: &str, help: &str) -> 
     let diagnostic = Diagnostic::error("step-failed", format!("`{}` {how}", command.replace('\n', "⏎")))
         .at(vertex.origin.first().cloned())
         .help(help);
-    BuildError::Step(StepFailure { vertex: id, name: vertex.name.clone(), diagnostic })
+    BuildError::Step(Box::new(StepFailure { vertex: id, name: vertex.name.clone(), diagnostic }))
 }
 
 fn os_path(bytes: &[u8]) -> &Path {

@@ -140,7 +140,7 @@ impl Driver {
 
 /// An image without a shell often has a command that wants one.
 fn missing_shell(argv: &[String], error: &sandbox::SandboxError) -> String {
-    match (error, &argv[..]) {
+    match (error, argv) {
         (sandbox::SandboxError::ProgramNotFound { .. }, [shell, flag, ..]) if shell == "/bin/sh" && flag == "-c" => {
             "the image has no shell; write its CMD or ENTRYPOINT as a JSON array, such as CMD [\"/hello\"]".to_owned()
         }

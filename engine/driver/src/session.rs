@@ -21,6 +21,12 @@ use crate::request::BuildRequest;
 use crate::source::image::PinnedImage;
 use crate::{Driver, archive};
 
+/// Images by what was asked for.
+type Images = HashMap<(String, Option<Platform>), Arc<PinnedImage>>;
+
+/// Contexts by name and the ignore patterns of the frontend.
+type Contexts = HashMap<(String, Option<Vec<String>>), Arc<LocalContext>>;
+
 /// Everything the passes of one build share.
 pub(crate) struct Session<'a> {
     pub(crate) driver: &'a Driver,
@@ -31,10 +37,9 @@ pub(crate) struct Session<'a> {
     pub(crate) forms: Forms<'a>,
     /// When the build began, or its epoch: the time of what kiln itself makes.
     pub(crate) now: Mutex<Time>,
-    pub(crate) images: Mutex<HashMap<(String, Option<Platform>), Arc<PinnedImage>>>,
+    pub(crate) images: Mutex<Images>,
     pub(crate) manifests: Mutex<HashMap<BlobDigest, Arc<PinnedImage>>>,
-    /// By name and the ignore patterns of the frontend.
-    pub(crate) contexts: Mutex<HashMap<(String, Option<Vec<String>>), Arc<LocalContext>>>,
+    pub(crate) contexts: Mutex<Contexts>,
     /// A registry or server could not be asked, or would not answer: not the fault of the build file.
     pub(crate) refused: AtomicBool,
 }
