@@ -247,10 +247,7 @@ impl Session<'_> {
             return Ok(bytes);
         }
         let found = self.driver.registries.resolve(reference).map_err(|error| self.refusal(error))?;
-        self.driver
-            .store
-            .put_blob(&found.bytes)
-            .map_err(|error| self.store_fault(&error))?;
+        self.driver.store.put_blob(&found.bytes).map_err(|error| self.store_fault(&error))?;
         Ok(found.bytes)
     }
 
