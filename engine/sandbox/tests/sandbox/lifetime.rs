@@ -60,10 +60,9 @@ fn a_cancelled_step_is_asked_to_end() {
     let (exit, took, said) =
         cancel_when_begun("trap 'echo bye; exit 3' TERM; echo begun; while :; do sleep 0.05; done", &[1]);
     assert_eq!(exit, Exit::Cancelled);
-    // Not only the shell was asked, but also what it was waiting for; which of them speaks first is open.
-    let mut said: Vec<&str> = said.lines().collect();
-    said.sort_unstable();
-    assert_eq!(said, ["Terminated", "begun", "bye"]);
+    // Not only the shell was asked, but also what it was waiting for, if it was just then: that the shell tells too.
+    let said: Vec<&str> = said.lines().filter(|line| *line != "Terminated").collect();
+    assert_eq!(said, ["begun", "bye"]);
     assert!(took < Duration::from_millis(450), "{took:?}");
 }
 
