@@ -144,7 +144,7 @@ pub struct BuildArgs {
     #[arg(long)]
     pub reproducible: bool,
 
-    /// Build context: a directory, `-` for standard input, or the address of a git repository or archive
+    /// Build context: a directory, or `-` for an archive or a Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]
     pub context: String,
 }

@@ -43,10 +43,10 @@ pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
             match mode {
                 Mode::Rawjson => progress.emit(Event::Diagnostic(diagnostic.clone())),
                 _ if shown == MOST_SHOWN => {
-                    eprintln!("and {} more", diagnostics.len() - shown);
+                    tellln!("and {} more", diagnostics.len() - shown);
                     break;
                 }
-                _ => eprint!("{}", report::render(diagnostic, &source, style)),
+                _ => tell!("{}", report::render(diagnostic, &source, style)),
             }
         }
     };
@@ -65,14 +65,14 @@ pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
         Err(BuildError::Step(failure)) => {
             let (lines, more) = progress.log_tail(failure.vertex);
             if !lines.is_empty() && mode != Mode::Rawjson {
-                eprintln!("{}", style.paint("1", &format!("------ {}", failure.name)));
+                tellln!("{}", style.paint("1", &format!("------ {}", failure.name)));
                 if more {
-                    eprintln!("(the beginning is left out)");
+                    tellln!("(the beginning is left out)");
                 }
                 for line in lines {
-                    eprintln!("{line}");
+                    tellln!("{line}");
                 }
-                eprintln!("{}", style.paint("1", "------"));
+                tellln!("{}", style.paint("1", "------"));
             }
             tell(&[failure.diagnostic]);
             Ok(Exit::BuildWrong)
@@ -96,29 +96,24 @@ fn announce(args: &BuildArgs, request: &BuildRequest, outcome: &Outcome, mode: M
         write_file(file, format!("{:#}\n", outcome.metadata(request)).as_bytes())?;
     }
     if mode == Mode::Rawjson {
-        eprintln!("{}", serde_json::json!({ "event": "built", "metadata": outcome.metadata(request) }));
+        tellln!("{}", serde_json::json!({ "event": "built", "metadata": outcome.metadata(request) }));
         return Ok(());
     }
     if mode == Mode::Quiet {
         if let Some(top) = &outcome.top {
-            println!("{}", top.digest);
+            crate::table::put(&format!("{}\n", top.digest))?;
         }
         return Ok(());
     }
     for image in &outcome.images {
         let layers =
             if image.layers == 1 { "1 layer".to_owned() } else { format!("{} layers", image.layers) };
-        eprintln!(
-            "{} {} ({}, {layers})",
-            image.platform,
-            image.manifest,
-            parse::human_size(image.size_bytes)
-        );
+        tellln!("{} {} ({}, {layers})", image.platform, image.manifest, parse::human_size(image.size_bytes));
     }
     for written in &outcome.written {
-        eprintln!("{written}");
+        tellln!("{written}");
     }
-    eprintln!("{}", outcome.counts);
+    tellln!("{}", outcome.counts);
     Ok(())
 }
 
@@ -328,6 +323,9 @@ fn outputs(args: &BuildArgs, tags: &[ImageRef]) -> Result<Vec<OutputSpec>> {
     {
         outputs.push(plain(OutputKind::Store));
     }
+    let pushed_nowhere =
+        outputs.iter().any(|o| o.kind == OutputKind::Registry && o.names.is_empty() && tags.is_empty());
+    ensure!(!pushed_nowhere, CommandLine(anyhow!("there is no name to push under; give one with `--tag`")));
     let to_stdout = outputs.iter().filter(|o| o.destination == Some(Destination::Stdout)).count();
     ensure!(
         to_stdout <= 1,

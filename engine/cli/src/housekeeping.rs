@@ -1,6 +1,7 @@
 //! `kiln du` and `kiln prune`: what the store takes, and giving it back.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
+use std::sync::atomic::Ordering;
 
 use anyhow::{Result, anyhow};
 use kiln_driver::{Driver, PruneOptions};
@@ -55,9 +56,11 @@ fn confirmed() -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Ok(true);
     }
-    eprint!("Remove the cache, pulled bases, unnamed images and cache mounts? [y/N] ");
-    std::io::stderr().flush()?;
+    tell!("Remove the cache, pulled bases, unnamed images and cache mounts? [y/N] ");
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
+    crate::READING.store(true, Ordering::Release);
+    let read = std::io::stdin().lock().read_line(&mut line);
+    crate::READING.store(false, Ordering::Release);
+    read?;
     Ok(matches!(line.trim(), "y" | "Y" | "yes"))
 }

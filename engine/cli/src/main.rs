@@ -1,6 +1,16 @@
 //! Talks to the person: arguments, progress, diagnostics, exit codes.
 #![forbid(unsafe_code)]
 
+/// Says something on standard error. When nobody reads there any more, nothing is lost by going on.
+macro_rules! tell {
+    ($($what:tt)*) => { $crate::progress::put(&format!($($what)*)) };
+}
+
+/// As [`tell`], with the end of a line.
+macro_rules! tellln {
+    ($($what:tt)*) => { $crate::progress::put(&(format!($($what)*) + "\n")) };
+}
+
 mod args;
 mod build;
 mod config;
@@ -46,9 +56,7 @@ fn main() -> ExitCode {
         }
     });
     outcome.unwrap_or_else(|_| {
-        eprintln!(
-            "this is a bug in kiln; please report it with the lines above and the command that led here"
-        );
+        tellln!("this is a bug in kiln; please report it with the lines above and the command that led here");
         ExitCode::from(exit::BUG)
     })
 }
@@ -85,18 +93,18 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
 /// Says what went wrong, with its causes and what to do, and how the process is to end.
 fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<CommandLine>() {
-        eprintln!("error: {error}\n\nFor what there is, see `kiln --help`.");
+        tellln!("error: {error}\n\nFor what there is, see `kiln --help`.");
         return ExitCode::from(exit::COMMAND_LINE);
     }
     match error.downcast_ref::<BuildError>() {
         Some(BuildError::Cancelled) => {
-            eprintln!("interrupted");
+            tellln!("interrupted");
             return Exit::Interrupted.into();
         }
         // Of a command other than build: there is no build file to show lines of.
         Some(BuildError::Wrong(diagnostics)) => {
             for diagnostic in diagnostics {
-                eprint!("{}", report::render(diagnostic, &|_| None, report::Style { colour: false }));
+                tell!("{}", report::render(diagnostic, &|_| None, report::Style { colour: false }));
             }
             return Exit::BuildWrong.into();
         }
@@ -116,13 +124,13 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         if depth > 0 && last.contains(&text) {
             continue;
         }
-        eprintln!("{}{text}", if depth == 0 { "error: " } else { "  because: " });
+        tellln!("{}{text}", if depth == 0 { "error: " } else { "  because: " });
         last = text;
     }
     if let Some(BuildError::World { help, .. }) = error.downcast_ref::<BuildError>()
         && !help.is_empty()
     {
-        eprintln!("help: {help}");
+        tellln!("help: {help}");
     }
     ExitCode::from(exit::ENVIRONMENT)
 }

@@ -261,7 +261,7 @@ impl State {
 }
 
 /// Writes to standard error; when nobody reads there any more, the build goes on all the same.
-fn put(text: &str) {
+pub(crate) fn put(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 

@@ -180,8 +180,9 @@ impl<'b> Draft<'b> {
             while leading.last().is_some_and(|(d, ..)| *d >= depth) {
                 leading.pop();
             }
-            for (name, child) in self.nodes[id].children.iter().rev() {
-                todo.push((depth + 1, path.join(name), *child));
+            // Taken out, so that of a large draft the names make room for the paths.
+            for (name, child) in std::mem::take(&mut self.nodes[id].children).into_iter().rev() {
+                todo.push((depth + 1, path.join(name), child));
             }
             let node = &mut self.nodes[id];
             let (mut entry, inode) = match std::mem::replace(&mut node.state, State::Below) {
