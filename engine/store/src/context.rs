@@ -1,6 +1,5 @@
 //! Lists a build context, and names its files without reading the unchanged ones again.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -38,12 +37,25 @@ pub struct ContextIndex {
 #[derive(Debug, Default)]
 struct State {
     /// Read in this build. The flag: it may be remembered for the next one.
-    fresh: BTreeMap<TreePath, (Known, bool)>,
+    /// In the order of paths. One piece of memory, which is given back as a whole once it was written down.
+    fresh: Vec<(TreePath, Known, bool)>,
     /// Which of the known entries the last walk met unchanged.
     seen: Option<Vec<bool>>,
     unsaved: bool,
     /// What was read until then is on disk and not here any more.
     saved: bool,
+}
+
+impl State {
+    /// After something was added: of what was read twice the later counts.
+    fn put_in_order(&mut self) {
+        if !self.fresh.is_sorted_by(|a, b| a.0 < b.0) {
+            self.fresh.sort_by(|a, b| a.0.cmp(&b.0));
+            self.fresh.reverse();
+            self.fresh.dedup_by(|earlier, later| earlier.0 == later.0);
+            self.fresh.reverse();
+        }
+    }
 }
 
 /// What reading a file told: its digest, and those of its attributes that are part of an image.
@@ -172,9 +184,10 @@ impl ContextIndex {
                 // All of a batch counts as read when the first of it was.
                 let settled = identity.is_settled(reading);
                 state.unsaved |= settled;
-                state.fresh.insert(path, (known, settled));
+                state.fresh.push((path, known, settled));
                 named[at] = Some((digest, xattrs));
             }
+            state.put_in_order();
             missing = again;
         }
         if let Some(at) = missing.first() {
@@ -185,7 +198,9 @@ impl ContextIndex {
 
     fn remembered(&self, path: &TreePath) -> io::Result<Option<Named>> {
         let state = self.state();
-        let fresh = state.fresh.get(path).map(|(known, settled)| (known, *settled));
+        let fresh =
+            state.fresh.binary_search_by(|(known, ..)| known.cmp(path)).ok().map(|at| &state.fresh[at]);
+        let fresh = fresh.map(|(_, known, settled)| (known, *settled));
         let Some((known, settled)) = fresh.or_else(|| Some((self.known().get(path)?, true))) else {
             return Ok(None);
         };
@@ -207,8 +222,7 @@ impl ContextIndex {
             return Ok(());
         }
         let all = std::mem::take(&mut state.fresh);
-        let fresh =
-            all.into_iter().filter(|(_, (_, settled))| *settled).map(|(path, (known, _))| (path, known));
+        let fresh = all.into_iter().filter(|(.., settled)| *settled).map(|(path, known, _)| (path, known));
         let renewed = self.known().renewed(fresh.collect(), state.seen.as_deref());
         let bytes = renewed.encode(self.root.as_os_str().as_bytes());
         drop(renewed);
