@@ -80,6 +80,25 @@ mod as_root {
     }
 
     #[test]
+    fn what_the_request_says_of_all_steps_is_in_their_keys() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        space.dockerfile("FROM busybox\nRUN cat /etc/hosts\n");
+        space.build(&[]).ok().steps().ran("RUN cat");
+        for option in [
+            &["--network", "none"][..],
+            &["--add-host", "db:10.0.0.1"],
+            &["--shm-size", "32m"],
+            &["--ulimit", "nofile=64:64"],
+        ] {
+            space.build(option).ok().steps().ran("RUN cat");
+            space.build(option).ok().steps().cached("RUN cat");
+        }
+        // Of a host only the name counts (Dockerfile specification, section 18.3).
+        space.build(&["--add-host", "db:10.0.0.2"]).ok().steps().cached("RUN cat");
+    }
+
+    #[test]
     fn a_step_inserted_early_runs_what_follows_and_removing_it_hits_again() {
         needs_root!();
         let space = example();

@@ -16,7 +16,6 @@ use crate::error::{BuildError, StepFailure};
 use crate::export::whole_tree;
 use crate::forms::one_line;
 use crate::hosts;
-use crate::request::NetworkMode;
 use crate::resolve::Pinned;
 use crate::session::{Session, World};
 
@@ -47,7 +46,11 @@ impl Session<'_> {
             _ => Stack::default(),
         };
         let root = self.merged(&root_stack)?;
-        let network = self.network(vertex, op)?;
+        let network = match op.network {
+            Network::Unset | Network::Default => sandbox::Network::Private,
+            Network::None => sandbox::Network::None,
+            Network::Host => sandbox::Network::Host,
+        };
         self.check_rights(vertex, op)?;
         let user = self.run_user(vertex, op, &root)?;
 
@@ -73,11 +76,11 @@ impl Session<'_> {
             Security::Insecure => sandbox::Security::Insecure,
         };
         spec.shm_size = match op.shm_size_kib {
-            0 => self.request.shm_size.unwrap_or(64 << 20),
+            0 => 64 << 20,
             kib => u64::from(kib) << 10,
         };
         spec.ulimits = self.ulimits(vertex, op)?;
-        let aliases = op.host_aliases.iter().chain(&self.request.add_hosts);
+        let aliases = op.host_aliases.iter();
         spec.hosts =
             hosts::hosts_file(&spec.hostname, aliases.map(|(name, address)| (&name[..], &address[..])));
         spec.resolv_conf = hosts::resolv_conf(network == sandbox::Network::Host);
@@ -361,23 +364,6 @@ impl Session<'_> {
         }
     }
 
-    fn network(&self, vertex: &Vertex, op: &ExecOp) -> Result<sandbox::Network, BuildError> {
-        let asked = match op.network {
-            Network::Unset => self.request.network,
-            Network::Default => NetworkMode::Default,
-            Network::None => NetworkMode::None,
-            Network::Host => {
-                self.demand(vertex, "network.host", "the network of the host")?;
-                NetworkMode::Host
-            }
-        };
-        Ok(match asked {
-            NetworkMode::Default => sandbox::Network::Private,
-            NetworkMode::None => sandbox::Network::None,
-            NetworkMode::Host => sandbox::Network::Host,
-        })
-    }
-
     fn check_rights(&self, vertex: &Vertex, op: &ExecOp) -> Result<(), BuildError> {
         if op.security == Security::Insecure {
             self.demand(vertex, "security.insecure", "a step without protections")?;
@@ -392,7 +378,7 @@ impl Session<'_> {
         }
     }
 
-    fn demand(&self, vertex: &Vertex, right: &str, what: &str) -> Result<(), BuildError> {
+    pub(crate) fn demand(&self, vertex: &Vertex, right: &str, what: &str) -> Result<(), BuildError> {
         if self.request.allow.iter().any(|allowed| allowed == right) {
             return Ok(());
         }
@@ -445,7 +431,7 @@ impl Session<'_> {
     fn ulimits(&self, vertex: &Vertex, op: &ExecOp) -> Result<Vec<sandbox::Ulimit>, BuildError> {
         let unlimited = |value: u64| (value != u64::MAX).then_some(value);
         let mut limits: Vec<sandbox::Ulimit> = Vec::new();
-        for limit in self.request.ulimits.iter().chain(&op.ulimits) {
+        for limit in &op.ulimits {
             let resource = sandbox::Resource::parse(&limit.name).ok_or_else(|| {
                 BuildError::wrong(
                     Diagnostic::error("unknown-ulimit", format!("there is no limit called `{}`", limit.name))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use kiln_core::fileop::FileOpError;
-use kiln_core::graph::{FileAction, MountKind, Op, SourceOp};
+use kiln_core::graph::{FileAction, MountKind, Network, Op, SourceOp};
 use kiln_core::key::{self, InputKey};
 use kiln_core::seams::ImageRequest;
 use kiln_core::select::{self, Selection};
@@ -11,6 +11,7 @@ use kiln_core::{CacheKey, Diagnostic, Graph, Output, Plan, Stack, Target, Vertex
 
 use crate::error::BuildError;
 use crate::explain::{Notes, StepNote};
+use crate::request::NetworkMode;
 use crate::session::Session;
 use crate::source::image::PinnedImage;
 
@@ -72,9 +73,10 @@ impl Pinned {
 impl Session<'_> {
     /// Pins sources and computes keys, walking the graph once from inputs to readers.
     pub(crate) fn resolve(&self, plan: Plan) -> Result<Pinned, BuildError> {
-        let Plan { graph, targets, epoch, export_options, .. } = plan;
+        let Plan { mut graph, targets, epoch, export_options, .. } = plan;
         let roots: Vec<Output> = targets.iter().filter_map(|target| target.root).collect();
         let reachable = reachable(&graph, &roots);
+        self.fill_in_request(&mut graph, &reachable)?;
         let mut pinned = Pinned {
             slots: kiln_core::solve::slots(&graph, roots.iter().copied()),
             keys: vec![None; graph.len()],
@@ -112,6 +114,34 @@ impl Session<'_> {
             return Err(BuildError::Wrong(wrong));
         }
         Ok(pinned)
+    }
+
+    /// Writes what the request says of all steps into those that do not say it themselves: from here on it is in their
+    /// keys like everything else that a step sees.
+    fn fill_in_request(&self, graph: &mut Graph, reachable: &[bool]) -> Result<(), BuildError> {
+        for id in (0..graph.len()).filter(|id| reachable[*id]) {
+            if matches!(&graph[id].op, Op::Exec(op) if op.network == Network::Host) {
+                self.demand(&graph[id], "network.host", "the network of the host")?;
+            }
+            let Op::Exec(op) = graph.op_mut(id) else { continue };
+            if op.network == Network::Unset {
+                op.network = match self.request.network {
+                    NetworkMode::Default => Network::Unset,
+                    NetworkMode::None => Network::None,
+                    NetworkMode::Host => Network::Host,
+                };
+            }
+            if let (0, Some(bytes)) = (op.shm_size_kib, self.request.shm_size) {
+                op.shm_size_kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+            }
+            for limit in &self.request.ulimits {
+                if op.ulimits.iter().all(|own| own.name != limit.name) {
+                    op.ulimits.push(limit.clone());
+                }
+            }
+            op.host_aliases.extend(self.request.add_hosts.iter().cloned());
+        }
+        Ok(())
     }
 
     fn resolve_vertex(&self, pinned: &mut Pinned, id: VertexId) -> Result<(), BuildError> {

@@ -128,6 +128,7 @@ impl Session<'_> {
         endings: &mut Endings<'_>,
         outputs: &mut HashMap<VertexId, Outputs>,
     ) -> Option<BuildError> {
+        let parallel = pinned.is_parallel();
         std::thread::scope(|scope| {
             let (done, finished) = mpsc::channel::<(VertexId, Result<Worked, BuildError>)>();
             let mut running = 0;
@@ -151,7 +152,7 @@ impl Session<'_> {
                         // The loop is there until every worker has answered.
                         let _ = done.send((id, result));
                     };
-                    if heavy && pinned.is_parallel() {
+                    if heavy && parallel {
                         scope.spawn(work);
                     } else {
                         work();
