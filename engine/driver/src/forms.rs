@@ -280,15 +280,6 @@ impl<'a> Forms<'a> {
         })
     }
 
-    pub(crate) fn document(&self, blob: &BlobDigest) -> Result<Vec<u8>, BuildError> {
-        let lost =
-            || BuildError::plain(format!("the store has no {blob}"), "build, pull or load the image again");
-        self.store
-            .read_blob(blob, kiln_oci::document::MAX_DOCUMENT_BYTES)
-            .map_err(|error| BuildError::world("could not read the store", error))?
-            .ok_or_else(lost)
-    }
-
     pub(crate) fn open_blob(&self, blob: &BlobDigest) -> Result<File, BuildError> {
         self.store
             .open_blob(blob)
@@ -364,6 +355,16 @@ impl<'a> Forms<'a> {
         let _turn = lock(&turn);
         work()
     }
+}
+
+/// A manifest, index or configuration of the store.
+pub(crate) fn read_document(store: &Store, digest: &BlobDigest) -> Result<Vec<u8>, BuildError> {
+    store
+        .read_blob(digest, kiln_oci::document::MAX_DOCUMENT_BYTES)
+        .map_err(|error| BuildError::world("could not read the store", error))?
+        .ok_or_else(|| {
+            BuildError::plain(format!("the store has no {digest}"), "build, pull or load the image again")
+        })
 }
 
 /// A file's bytes, wherever they lie.

@@ -12,7 +12,7 @@ use kiln_store::BlobNote;
 
 use crate::Driver;
 use crate::error::BuildError;
-use crate::forms::{AS_PULLED, Forms, Origin};
+use crate::forms::{AS_PULLED, Forms, Origin, read_document};
 use crate::source::image::PULLED;
 
 /// An image without a name is kept under this and its digest.
@@ -97,12 +97,7 @@ impl StoredImage {
 impl Driver {
     /// A document of the store.
     pub(crate) fn document(&self, digest: &BlobDigest) -> Result<Vec<u8>, BuildError> {
-        self.store
-            .read_blob(digest, kiln_oci::document::MAX_DOCUMENT_BYTES)
-            .map_err(|error| BuildError::world("could not read the store", error))?
-            .ok_or_else(|| {
-                BuildError::plain(format!("the store has no {digest}"), "build, pull or load the image again")
-            })
+        read_document(&self.store, digest)
     }
 
     /// The digest that a name, a digest or the beginning of one stands for, and where it was pulled from.

@@ -11,7 +11,7 @@ use kiln_store::Existing;
 use super::files::write_whole;
 use super::image::ImageSet;
 use crate::error::BuildError;
-use crate::forms::Forms;
+use crate::forms::{Forms, read_document};
 use crate::request::{Destination, OutputKind, OutputSpec};
 use crate::session::Session;
 
@@ -136,7 +136,7 @@ pub(crate) fn write_archive(
     }
     let mut docker = Vec::new();
     for image in images {
-        let bytes = forms.document(&image.top.digest)?;
+        let bytes = read_document(forms.store, &image.top.digest)?;
         let manifest = Manifest::parse(&bytes, Some(&image.top.media_type)).map_err(|_| {
             BuildError::plain(
                 "an archive for `docker load` holds images for one platform each, and this one has several",
