@@ -140,10 +140,13 @@ impl Store {
 fn create(root: &Path, mapping: OwnerMapping) -> Result<(), OpenError> {
     // Private: layers hold setuid programs of whatever was built.
     DirBuilder::new().recursive(true).mode(0o700).create(root).at("create the directory", root)?;
-    // Another process may be making the same store: it is told by what it makes first.
-    let ours = root.join("tmp").is_dir() || root.join("format").exists();
-    if !ours && fs::read_dir(root).at("list the directory", root)?.next().is_some() {
-        return Err(OpenError::NotAStore { path: root.to_owned() });
+    // Another process may be making the same store at this moment, and one killed may have left a part of it: what is
+    // in the directory has to be of a store, all of it need not be.
+    for entry in fs::read_dir(root).at("list the directory", root)? {
+        let name = entry.at("list the directory", root)?.file_name();
+        if name != "format" && name != "uses" && !DIRECTORIES.iter().any(|known| name == *known) {
+            return Err(OpenError::NotAStore { path: root.to_owned() });
+        }
     }
     make_directories(root)?;
     let text =
@@ -229,6 +232,26 @@ mod tests {
         fs::write(dir.path().join("thesis.txt"), "").unwrap();
         assert!(matches!(Store::open(dir.path(), OwnerMapping::Root), Err(OpenError::NotAStore { .. })));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+        fs::create_dir(dir.path().join("tmp")).unwrap();
+        assert!(matches!(Store::open(dir.path(), OwnerMapping::Root), Err(OpenError::NotAStore { .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_store_that_many_make_at_once_is_one_store() {
+        for _ in 0..200 {
+            let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+            let root = dir.path().join("store");
+            let start = std::sync::Barrier::new(4);
+            let open = || {
+                start.wait();
+                Store::open(&root, OwnerMapping::Root).map(drop)
+            };
+            std::thread::scope(|scope| {
+                let all: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+                all.into_iter().for_each(|one| one.join().unwrap().unwrap());
+            });
+        }
     }
 
     #[test]
