@@ -14,6 +14,7 @@ mod steps;
 mod bad_input;
 mod bad_registry;
 mod cache;
+mod calls;
 mod cmd_forms;
 mod conformance;
 mod contexts;

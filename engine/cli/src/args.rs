@@ -1,12 +1,16 @@
 //! The command line: names and meanings as in `docker buildx build` where that has them.
 
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::compat::CompatArgs;
+use crate::parse::boolean;
+
 /// Builds container images; extended with WebAssembly.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, disable_help_subcommand = true, max_term_width = 110)]
+#[command(name = "kiln", version, max_term_width = 110, after_help = ALSO)]
 pub struct Cli {
     /// Directory of kiln's store [default: /var/lib/kiln for root, else the XDG data directory]
     #[arg(long, global = true, env = "KILN_ROOT", value_name = "DIR", hide_env_values = true)]
@@ -14,6 +18,46 @@ pub struct Cli {
 
     #[command(subcommand)]
     pub command: Command,
+}
+
+const ALSO: &str = "As with docker: `kiln images`, `rmi`, `history`, `inspect`, `tag`, `save`, `load` and `import` are short for \
+                    `kiln image …`.";
+
+/// Commands of `docker` that are kiln's under another name.
+const ALIASES: [(&str, &[&str]); 8] = [
+    ("images", &["image", "ls"]),
+    ("rmi", &["image", "rm"]),
+    ("history", &["image", "history"]),
+    ("tag", &["image", "tag"]),
+    ("save", &["image", "save"]),
+    ("load", &["image", "load"]),
+    ("import", &["image", "import"]),
+    ("inspect", &["image", "inspect"]),
+];
+
+/// `arguments`, the program's name first, with the first word that is no option replaced if it is an alias.
+pub fn without_aliases(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let mut index = 1;
+    while let Some(argument) = arguments.get(index).and_then(|argument| argument.to_str()) {
+        if let Some((_, meant)) = ALIASES.iter().find(|(alias, _)| *alias == argument) {
+            arguments.splice(index..=index, meant.iter().map(OsString::from));
+        }
+        match argument_width(&arguments[index]) {
+            0 => break,
+            width => index += width,
+        }
+    }
+    arguments
+}
+
+/// How many words a global option takes; 0 for what is no option.
+fn argument_width(argument: &OsStr) -> usize {
+    match argument.to_str() {
+        Some("--root") => 2,
+        Some(option) if option.starts_with('-') => 1,
+        _ => 0,
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,7 +109,8 @@ pub struct BuildArgs {
     pub platforms: Vec<String>,
 
     /// Do not use the cache
-    #[arg(long)]
+    #[arg(long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     pub no_cache: bool,
 
     /// Do not use the cache for these stages
@@ -73,7 +118,8 @@ pub struct BuildArgs {
     pub no_cache_filter: Vec<String>,
 
     /// Ask registries again what image names mean
-    #[arg(long)]
+    #[arg(long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     pub pull: bool,
 
     /// Where to write the result: DIR, or type=store|oci|docker|tar|local|registry,dest=PATH[,compression=…]
@@ -81,11 +127,13 @@ pub struct BuildArgs {
     pub outputs: Vec<String>,
 
     /// Shorthand for --output=type=registry
-    #[arg(long)]
+    #[arg(long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     pub push: bool,
 
     /// Shorthand for --output=type=store, which is what happens anyway without --output
-    #[arg(long)]
+    #[arg(long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     pub load: bool,
 
     /// How to show progress
@@ -93,7 +141,8 @@ pub struct BuildArgs {
     pub progress: ProgressMode,
 
     /// Show nothing but the image's digest
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     pub quiet: bool,
 
     /// Write the image's digest to a file
@@ -140,9 +189,21 @@ pub struct BuildArgs {
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
     pub ulimits: Vec<String>,
 
+    /// Ask in place of building: check, outline or targets, with `,format=json` for programs
+    #[arg(long, value_name = "METHOD[,format=FORMAT]", default_value = "build", hide_default_value = true)]
+    pub call: String,
+
+    /// Shorthand for --call=check: find what is wrong with the build file, and what could be better
+    #[arg(long, conflicts_with = "call", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
+    pub check: bool,
+
     /// One time on everything the build makes, so that equal inputs give equal bytes: SOURCE_DATE_EPOCH, or 0
     #[arg(long)]
     pub reproducible: bool,
+
+    #[command(flatten)]
+    pub compat: CompatArgs,
 
     /// Build context: a directory, or `-` for an archive or a Dockerfile on standard input
     #[arg(value_name = "CONTEXT")]
@@ -319,4 +380,28 @@ pub struct PruneArgs {
     /// Do not ask
     #[arg(short, long)]
     pub force: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_of_docker_are_found() {
+        let meant = |line: &str| {
+            let words = line.split(' ').map(OsString::from);
+            without_aliases(words).join(&OsString::from(" ")).into_string().unwrap()
+        };
+        assert_eq!(meant("kiln images -a"), "kiln image ls -a");
+        assert_eq!(meant("kiln --root /x rmi a"), "kiln --root /x image rm a");
+        assert_eq!(meant("kiln --root=/x save images"), "kiln --root=/x image save images");
+        assert_eq!(meant("kiln image ls images"), "kiln image ls images");
+        assert_eq!(meant("kiln --root images"), "kiln --root images");
+        assert_eq!(meant("kiln"), "kiln");
+    }
+
+    #[test]
+    fn options_are_as_clap_wants_them() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
 }

@@ -14,6 +14,7 @@ use kiln_driver::{
 };
 
 use crate::args::{BuildArgs, NetworkArg, ProgressMode};
+use crate::call::{self, Call};
 use crate::exit::{CommandLine, Exit};
 use crate::parse;
 use crate::progress::{Mode, Progress, Ticker};
@@ -23,12 +24,22 @@ use crate::report::{self, Style};
 const MOST_SHOWN: usize = 50;
 
 pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+    let call = call(args)?;
+    let notes = args.compat.notes()?;
     let request = request(args)?;
     for plugin in &args.plugins {
         let (name, file) = plugin_option(plugin);
         driver.add_plugin(name, Path::new(file))?;
     }
     let mode = mode(args);
+    if matches!(mode, Mode::Tty | Mode::Plain) {
+        for note in notes {
+            tellln!("note: {note}");
+        }
+    }
+    if let Some(question) = call.question {
+        return call::run(call, question, &request, driver, cancel, mode);
+    }
     let progress = Arc::new(Progress::new(mode));
     let ticker = (mode == Mode::Tty).then(|| Ticker::start(&progress));
     let sources = SourceTexts::default();
@@ -128,6 +139,13 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
             let _ = std::fs::remove_file(&beside);
         })
         .with_context(|| format!("could not write `{}`", path.display()))
+}
+
+fn call(args: &BuildArgs) -> Result<Call> {
+    match args.check {
+        true => Call::read("check"),
+        false => Call::read(&args.call),
+    }
 }
 
 fn mode(args: &BuildArgs) -> Mode {

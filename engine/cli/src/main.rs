@@ -13,6 +13,8 @@ macro_rules! tellln {
 
 mod args;
 mod build;
+mod call;
+mod compat;
 mod config;
 mod exit;
 mod housekeeping;
@@ -43,7 +45,7 @@ use exit::{CommandLine, Exit};
 fn main() -> ExitCode {
     kiln_driver::enter_if_helper();
     let outcome = std::panic::catch_unwind(|| {
-        let cli = match Cli::try_parse() {
+        let cli = match Cli::try_parse_from(args::without_aliases(std::env::args_os())) {
             Ok(cli) => cli,
             Err(error) => {
                 let _ = error.print();

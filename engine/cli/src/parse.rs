@@ -44,6 +44,15 @@ pub fn csv(text: &str) -> Result<Vec<String>> {
     Ok(fields)
 }
 
+/// True or false in the words that Docker's options take.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("write true or false".to_owned()),
+    }
+}
+
 /// A number of bytes with an optional unit of Docker's kind: `b`, `k`, `m`, `g`, `t`, each a power of 1024, with an
 /// optional `b` or `ib` after it.
 pub fn size(text: &str) -> Result<u64> {

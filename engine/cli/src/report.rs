@@ -92,6 +92,22 @@ fn excerpt(
     let _ = writeln!(text, "{margin} {bar} {}{}", " ".repeat(from), style.paint(colour, &mark));
 }
 
+/// Lines of `file` around those of `span`, which are marked, between two rules.
+pub fn surroundings(text: &mut String, file: &str, span: &Span) {
+    const AROUND: u32 = 2;
+    let rule = "-".repeat(20);
+    let last = span.end.line.max(span.start.line);
+    let _ = writeln!(text, "{rule}");
+    for number in span.start.line.saturating_sub(AROUND).max(1)..=last.saturating_add(AROUND) {
+        let Some(line) = nth_line(file, number) else { break };
+        let marked = (span.start.line..=last).contains(&number);
+        let shown: String = line.chars().take(WIDEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line = format!("{number:>4} | {} {shown}", if marked { ">>>" } else { "   " });
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    let _ = writeln!(text, "{rule}");
+}
+
 fn nth_line(file: &str, line: u32) -> Option<String> {
     let file = file.strip_prefix('\u{feff}').unwrap_or(file);
     file.split('\n').nth(line.checked_sub(1)? as usize).map(|line| line.trim_end_matches('\r').to_owned())

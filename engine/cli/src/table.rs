@@ -4,8 +4,13 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 
-/// Left-aligned columns two spaces apart; those named in `right` are right-aligned. The last column is not padded.
+/// Prints what [`text`] makes.
 pub fn print(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> Result<()> {
+    put(&text(head, right, rows))
+}
+
+/// Left-aligned columns two spaces apart; those named in `right` are right-aligned. No line ends in a space.
+pub fn text(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
     let mut widths = vec![0; head.len()];
     for row in std::iter::once(&head).chain(rows) {
@@ -26,9 +31,10 @@ pub fn print(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> Result<()>
                 text.push_str("  ");
             }
         }
+        text.truncate(text.trim_end_matches(' ').len());
         text.push('\n');
     }
-    put(&text)
+    text
 }
 
 /// Writes to standard output; the caller ends quietly when nobody reads there any more.

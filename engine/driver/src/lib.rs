@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod call;
 mod context;
 mod derive;
 mod diff;
@@ -34,12 +35,15 @@ use std::time::Duration;
 
 use kiln_core::{Cancel, EventSink};
 pub use kiln_oci::registry::HostConfig as RegistryHost;
-pub use kiln_plugin::{Builtin, FrontendChoice, LoadError, PluginSummary};
+pub use kiln_plugin::{
+    ArgumentInfo, Builtin, FrontendChoice, LoadError, Need, Outline, PluginSummary, TargetInfo,
+};
 use kiln_sandbox::Sandbox;
 pub use kiln_sandbox::enter_if_helper;
 use kiln_store::{OwnerMapping, Store};
 pub use kiln_store::{PruneOptions, Pruned};
 
+pub use call::{Check, Finding};
 pub use error::{BuildError, StepFailure};
 pub use images::{FileRow, HistoryRow, ImageRow, ImportRequest, SaveFormat};
 pub use outcome::{BuiltImage, Counts, Outcome, SourceTexts, Top, Written};

@@ -110,6 +110,11 @@ impl SourceTexts {
         self.lock().get(name).cloned()
     }
 
+    /// Names of the files that were read.
+    pub fn names(&self) -> Vec<String> {
+        self.lock().keys().cloned().collect()
+    }
+
     pub(crate) fn keep(&self, name: &str, text: &[u8]) {
         self.lock().insert(name.to_owned(), String::from_utf8_lossy(text).into_owned());
     }

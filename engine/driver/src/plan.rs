@@ -1,7 +1,5 @@
 //! Asks the frontend for a plan, and says to the person what it found.
 
-use std::sync::atomic::Ordering;
-
 use kiln_core::graph::Op;
 use kiln_core::{Event, Plan};
 use kiln_plugin::{FrontendChoice, PlanError};
@@ -26,13 +24,11 @@ impl Session<'_> {
         Ok(plan)
     }
 
-    fn not_planned(&self, error: PlanError) -> BuildError {
+    pub(crate) fn not_planned(&self, error: PlanError) -> BuildError {
         match error {
             _ if self.cancel.is_cancelled() => BuildError::Cancelled,
             PlanError::Cancelled => BuildError::Cancelled,
-            PlanError::Wrong(diagnostics) if self.refused.load(Ordering::Relaxed) => {
-                BuildError::Refused(diagnostics)
-            }
+            PlanError::Wrong(diagnostics) if self.refused() => BuildError::Refused(diagnostics),
             PlanError::Wrong(diagnostics) => BuildError::Wrong(diagnostics),
             PlanError::UnknownFrontend { .. } => {
                 BuildError::wrong(kiln_core::Diagnostic::error("unknown-frontend", error.to_string()))

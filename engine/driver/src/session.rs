@@ -75,6 +75,10 @@ impl<'a> Session<'a> {
         self.refused.store(true, Ordering::Relaxed);
     }
 
+    pub(crate) fn refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn now(&self) -> Time {
         *lock(&self.now)
     }

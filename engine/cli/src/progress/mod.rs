@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use kiln_core::event::{Ending, Stream};
 use kiln_core::{Diagnostic, Event, EventSink, VertexId};
 
+pub(crate) use rawjson::diagnostic_json;
 pub use tty::Ticker;
 
 /// How much of a step's log is kept to be repeated when it fails.
