@@ -30,6 +30,7 @@ mod progress;
 mod reproducible;
 mod run;
 mod sandbox;
+mod secrets;
 mod sharing;
 mod stages;
 mod tidy;

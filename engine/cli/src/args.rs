@@ -10,7 +10,7 @@ use crate::parse::boolean;
 
 /// Builds container images; extended with WebAssembly.
 #[derive(Debug, Parser)]
-#[command(name = "kiln", version, max_term_width = 110, after_help = ALSO)]
+#[command(name = "kiln", version, max_term_width = 110, after_help = ALSO, args_override_self = true)]
 pub struct Cli {
     /// Directory of kiln's store [default: /var/lib/kiln for root, else the XDG data directory]
     #[arg(long, global = true, env = "KILN_ROOT", value_name = "DIR", hide_env_values = true)]
@@ -165,11 +165,11 @@ pub struct BuildArgs {
     #[arg(long = "add-host", value_name = "HOST:IP")]
     pub add_hosts: Vec<String>,
 
-    /// Give a secret to RUN steps: id=ID[,src=FILE|,env=NAME]
+    /// Give a secret to RUN steps: id=ID[,src=FILE|,env=NAME][,type=file|env]
     #[arg(long = "secret", value_name = "SPEC")]
     pub secrets: Vec<String>,
 
-    /// Give an SSH agent to RUN steps: default, or ID=SOCKET
+    /// Lend SSH keys to RUN steps: default, ID=SOCKET or ID=KEYFILE[,KEYFILE…]
     #[arg(long = "ssh", value_name = "SPEC")]
     pub ssh: Vec<String>,
 

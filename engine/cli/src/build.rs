@@ -10,7 +10,7 @@ use kiln_core::graph::Ulimit;
 use kiln_core::{Cancel, Diagnostic, Event, EventSink, ImageRef, Platform, Request};
 use kiln_driver::{
     BuildError, BuildFile, BuildRequest, Compression, ContextLocation, Destination, Driver, NetworkMode,
-    Outcome, OutputKind, OutputSpec, Secret, SourceTexts,
+    Outcome, OutputKind, OutputSpec, Secret, SourceTexts, SshSource,
 };
 
 use crate::args::{BuildArgs, NetworkArg, ProgressMode};
@@ -502,24 +502,54 @@ fn secret(text: &str) -> Result<Secret> {
     Ok(Secret { id, value: value.into() })
 }
 
-fn ssh(text: &str) -> Result<(String, PathBuf)> {
-    let (id, path) = match text.split_once('=') {
-        Some((id, path)) => (id, Some(PathBuf::from(path))),
-        None => (text, None),
+/// `ID`, `ID=SOCKET`, `ID=KEY[,KEY…]`, each with `,raw=BOOL`.
+fn ssh(text: &str) -> Result<(String, SshSource)> {
+    let usage = |why: String| {
+        CommandLine(anyhow!("`--ssh {text}`: {why}; write default, ID=SOCKET or ID=KEYFILE[,KEYFILE…]"))
     };
-    let path = path.or_else(|| std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from)).with_context(|| {
-        format!("`--ssh {text}`: SSH_AUTH_SOCK is not set; start an agent or give ID=SOCKET")
-    })?;
-    let metadata = std::fs::metadata(&path)
-        .with_context(|| format!("`--ssh {text}`: no socket `{}`", path.display()))?;
-    ensure!(
-        std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type()),
-        CommandLine(anyhow!(
-            "`--ssh {text}`: `{}` is not the socket of an agent; add the key to an agent with ssh-add",
-            path.display()
-        ))
-    );
-    Ok((id.to_owned(), path))
+    let fields = parse::csv(text).map_err(CommandLine::from)?;
+    let (mut id, mut paths, mut raw) = (String::new(), Vec::new(), false);
+    for (index, field) in fields.into_iter().enumerate() {
+        match field.split_once('=') {
+            Some(("raw", value)) if index > 0 => {
+                raw = parse::boolean(value).map_err(|why| usage(format!("`{field}`: {why}")))?;
+            }
+            Some((name, path)) if index == 0 => {
+                name.clone_into(&mut id);
+                paths.push(PathBuf::from(path));
+            }
+            _ if index == 0 => id = field,
+            _ => paths.push(PathBuf::from(field)),
+        }
+    }
+    ensure!(!id.is_empty(), usage("there is no id".to_owned()));
+    if paths.is_empty() {
+        let agent = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
+        paths.push(
+            agent
+                .map(PathBuf::from)
+                .ok_or_else(|| usage("SSH_AUTH_SOCK is not set, so there is no agent to lend".to_owned()))?,
+        );
+    }
+    let mut keys = Vec::new();
+    for path in &paths {
+        let metadata = std::fs::metadata(path)
+            .with_context(|| format!("`--ssh {text}`: could not find `{}`", path.display()))?;
+        keys.push(metadata.is_file());
+        let socket = std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type());
+        ensure!(
+            socket || metadata.is_file(),
+            usage(format!("`{}` is neither the socket of an agent nor a key", path.display()))
+        );
+    }
+    let source = match (&paths[..], &keys[..], raw) {
+        ([socket], [false], false) => SshSource::Agent(socket.clone()),
+        ([socket], [false], true) => SshSource::Raw(socket.clone()),
+        (_, keys, false) if keys.iter().all(|key| *key) => SshSource::Keys(paths),
+        (_, _, true) => return Err(usage("`raw` is for one socket".to_owned()).into()),
+        _ => return Err(usage("it mixes sockets and keys, or names several sockets".to_owned()).into()),
+    };
+    Ok((id, source))
 }
 
 fn add_host(text: &str) -> Result<(String, String)> {

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use kiln_core::event::Stream;
 use kiln_core::fileop;
-use kiln_core::graph::{CacheMount, ClientMount, ExecOp, MountKind, Network, Security, Sharing};
+use kiln_core::graph::{CacheMount, ExecOp, MountKind, Network, Security, Sharing};
 use kiln_core::merged::{Follow, Merged};
 use kiln_core::tree::Tree;
 use kiln_core::users::{self, Credentials};
@@ -12,11 +13,13 @@ use kiln_core::{Diagnostic, Event, Stack, TreePath, Vertex, VertexId};
 use kiln_sandbox as sandbox;
 use kiln_store::{CacheDir, LayerDir, StepDir};
 
+use crate::agent::Forward;
 use crate::error::{BuildError, StepFailure};
 use crate::export::whole_tree;
 use crate::forms::one_line;
 use crate::hosts;
 use crate::resolve::Pinned;
+use crate::secrets::{Leak, Masked, Watched};
 use crate::session::{Session, World};
 
 /// What keeps the directories of a running step where they are.
@@ -24,6 +27,7 @@ use crate::session::{Session, World};
 struct Held {
     layers: Vec<LayerDir>,
     caches: Vec<CacheDir>,
+    forwards: Vec<Forward>,
     /// Step directories of writable binds, by mount.
     steps: Vec<(usize, Stack, Vec<std::sync::Arc<Tree>>, StepDir)>,
 }
@@ -93,17 +97,24 @@ impl Session<'_> {
         spec.root.lowers = lowers;
 
         let sandbox = self.driver.sandbox()?;
+        let secrets = self.secrets_of(op);
+        let (mut stdout, mut stderr) = (Masked::new(&secrets), Masked::new(&secrets));
+        let show = |stream, data: Vec<u8>| {
+            if !data.is_empty() {
+                self.events.emit(Event::Log { vertex: id, stream, data });
+            }
+        };
         let exit = sandbox.run(
             &spec,
-            &mut |stream, data| {
-                let stream = match stream {
-                    sandbox::Stream::Stdout => kiln_core::event::Stream::Stdout,
-                    sandbox::Stream::Stderr => kiln_core::event::Stream::Stderr,
-                };
-                self.events.emit(Event::Log { vertex: id, stream, data: data.to_vec() });
+            &mut |stream, data| match stream {
+                sandbox::Stream::Stdout => show(Stream::Stdout, stdout.push(data)),
+                sandbox::Stream::Stderr => show(Stream::Stderr, stderr.push(data)),
             },
             self.cancel,
         );
+        show(Stream::Stdout, stdout.finish());
+        show(Stream::Stderr, stderr.finish());
+        held.forwards.clear();
         match exit {
             Ok(sandbox::Exit::Code(code)) if succeeded(op, code) => {}
             Ok(sandbox::Exit::Code(code)) => {
@@ -124,10 +135,34 @@ impl Session<'_> {
         let mut outputs = Vec::new();
         for (slot, stack, below, step) in steps {
             if slots.contains(&slot) {
+                self.keep_secrets_out(vertex, &secrets, step.upper())?;
                 outputs.push(self.commit(&stack, &below, step)?);
             }
         }
         Ok(outputs)
+    }
+
+    /// Looks through what the step changed before anybody else can see it.
+    fn keep_secrets_out(&self, vertex: &Vertex, secrets: &Watched, changed: &Path) -> Result<(), BuildError> {
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        let found = secrets.find_below(changed).map_err(|error| {
+            BuildError::world("could not look for secrets in what the step changed", error)
+        })?;
+        match found {
+            None => Ok(()),
+            Some(Leak { id, path }) => Err(BuildError::wrong(
+                Diagnostic::error(
+                    "secret-in-layer",
+                    format!(
+                        "the step wrote the secret `{id}` to `/{path}`, which would be part of the image"
+                    ),
+                )
+                .at(vertex.origin.first().cloned())
+                .help("read the secret where it is mounted, and remove what holds it in the same step"),
+            )),
+        }
     }
 
     fn commit(
@@ -192,7 +227,7 @@ impl Session<'_> {
                     },
                     None => continue,
                 },
-                MountKind::Ssh(client) => match self.agent(vertex, client)? {
+                MountKind::Ssh(client) => match self.agent(vertex, client, &mut held.forwards)? {
                     Some(source) => sandbox::MountKind::Bind { source, readonly: false },
                     None => continue,
                 },
@@ -201,25 +236,6 @@ impl Session<'_> {
         }
         made.sort_by_key(|(index, _)| *index);
         Ok(made.into_iter().map(|(_, mount)| mount).collect())
-    }
-
-    /// Secrets that the command gets as variables.
-    fn secret_environment(
-        &self,
-        vertex: &Vertex,
-        op: &ExecOp,
-        spec: &mut sandbox::Spec,
-    ) -> Result<(), BuildError> {
-        for secret in &op.secret_env {
-            let client =
-                ClientMount { id: secret.id.clone(), required: secret.required, mode: 0, uid: 0, gid: 0 };
-            if let Some(value) = self.secret(vertex, &client)? {
-                let value = std::os::unix::ffi::OsStringExt::from_vec(value);
-                spec.env.retain(|(name, _)| *name != *secret.name);
-                spec.env.push((OsString::from(&secret.name), value));
-            }
-        }
-        Ok(())
     }
 
     /// A directory or file of another stack. What is selected out of it is laid out as a layer of its own.
@@ -336,32 +352,6 @@ impl Session<'_> {
             .store
             .write_into(to, &tree, &|place, path| self.forms.open_outside(place, path))
             .map_err(|error| BuildError::world("could not copy what the cache mount starts from", error))
-    }
-
-    fn secret(&self, vertex: &Vertex, client: &ClientMount) -> Result<Option<Vec<u8>>, BuildError> {
-        match self.request.secrets.iter().find(|secret| secret.id == client.id) {
-            Some(secret) => Ok(Some(secret.value.to_vec())),
-            None if !client.required => Ok(None),
-            None => Err(BuildError::wrong(
-                Diagnostic::error("secret-missing", format!("the step needs the secret `{}`", client.id))
-                    .at(vertex.origin.first().cloned())
-                    .help(format!("give it with `--secret id={},src=FILE`", client.id)),
-            )),
-        }
-    }
-
-    fn agent(&self, vertex: &Vertex, client: &ClientMount) -> Result<Option<PathBuf>, BuildError> {
-        match self.request.ssh.iter().find(|(id, _)| *id == client.id) {
-            Some((_, socket)) => std::fs::canonicalize(socket).map(Some).map_err(|error| {
-                BuildError::world(format!("could not find the SSH agent `{}`", socket.display()), error)
-            }),
-            None if !client.required => Ok(None),
-            None => Err(BuildError::wrong(
-                Diagnostic::error("ssh-missing", format!("the step needs the SSH agent `{}`", client.id))
-                    .at(vertex.origin.first().cloned())
-                    .help(format!("give it with `--ssh {}`", client.id)),
-            )),
-        }
     }
 
     fn check_rights(&self, vertex: &Vertex, op: &ExecOp) -> Result<(), BuildError> {

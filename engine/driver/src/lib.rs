@@ -3,8 +3,10 @@
 //! [`Driver::build`] is plan, resolve, solve, export; each makes the type that the next one takes.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod archive;
 mod call;
+mod client;
 mod context;
 mod derive;
 mod diff;
@@ -22,6 +24,7 @@ mod registries;
 mod request;
 mod resolve;
 mod run;
+mod secrets;
 mod services;
 mod session;
 mod solve;
@@ -43,6 +46,7 @@ pub use kiln_sandbox::enter_if_helper;
 use kiln_store::{OwnerMapping, Store};
 pub use kiln_store::{PruneOptions, Pruned};
 
+pub use agent::SshSource;
 pub use call::{Check, Finding};
 pub use error::{BuildError, StepFailure};
 pub use images::{FileRow, HistoryRow, ImageRow, ImportRequest, SaveFormat};

@@ -18,6 +18,10 @@ impl Session<'_> {
         if let Some(seconds) = plan.epoch {
             *lock(&self.now) = kiln_core::tree::Time { seconds, nanoseconds: 0 };
         }
+        let secrets = crate::secrets::written_down(self.request, &plan);
+        if !secrets.is_empty() {
+            return Err(BuildError::Wrong(secrets));
+        }
         for diagnostic in &plan.diagnostics {
             self.events.emit(Event::Diagnostic(diagnostic.clone()));
         }

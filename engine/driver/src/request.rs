@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::agent::SshSource;
 use kiln_core::ImageRef;
 use kiln_core::Request;
 
@@ -114,8 +115,8 @@ pub struct BuildRequest {
     /// Host name and address.
     pub add_hosts: Vec<(String, String)>,
     pub secrets: Vec<Secret>,
-    /// SSH agent sockets by id.
-    pub ssh: Vec<(String, PathBuf)>,
+    /// SSH keys by id.
+    pub ssh: Vec<(String, SshSource)>,
     pub ulimits: Vec<kiln_core::graph::Ulimit>,
     /// Bytes of /dev/shm; absent: 64 MiB.
     pub shm_size: Option<u64>,

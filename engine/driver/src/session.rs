@@ -13,6 +13,7 @@ use kiln_core::{
     BlobDigest, Cancel, EventSink, FileDigest, LayerId, Platform, Stack, Tree, TreePath, Vertex,
 };
 
+use crate::agent::KeyAgent;
 use crate::context::LocalContext;
 use crate::error::BuildError;
 use crate::forms::{Forms, lock, one_line};
@@ -40,6 +41,8 @@ pub(crate) struct Session<'a> {
     pub(crate) images: Mutex<Images>,
     pub(crate) manifests: Mutex<HashMap<BlobDigest, Arc<PinnedImage>>>,
     pub(crate) contexts: Mutex<Contexts>,
+    /// Agents that hold keys given as files, by id.
+    pub(crate) agents: Mutex<HashMap<String, KeyAgent>>,
     /// A registry or server could not be asked, or would not answer: not the fault of the build file.
     pub(crate) refused: AtomicBool,
 }
@@ -67,6 +70,7 @@ impl<'a> Session<'a> {
             images: Mutex::default(),
             manifests: Mutex::default(),
             contexts: Mutex::default(),
+            agents: Mutex::default(),
             refused: AtomicBool::new(false),
         }
     }
