@@ -13,6 +13,7 @@ use crate::history::entry;
 use crate::keyword::{COMMAND, Flag, Keyword};
 use crate::mount::Mounts;
 use crate::mount_fields;
+use crate::path::absolute;
 use crate::shell_form::{elements, text, warn_of_json, warn_of_no_shell, with_shell};
 use crate::statement::{flag, flags};
 use crate::transfer::judge_name;
@@ -76,7 +77,7 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
             args,
             env,
             secret_env: mounts.secret_env,
-            cwd: stage.config.working_dir,
+            cwd: absolute("/", &stage.config.working_dir),
             user: stage.config.user,
             mounts: mounts.mounts,
             network: network.into(),

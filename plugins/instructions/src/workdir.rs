@@ -33,12 +33,14 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
         findings.push(Diagnostic::warning("blank-value", message).at(&path.at));
     }
     let mut config = stage.config;
-    let dir = absolute(&config.working_dir, &path.value);
+    let place = absolute(&config.working_dir, &path.value);
+    // The configuration keeps an absolute path as it is written; only one that had to be joined is cleaned.
+    let dir = if path.value.starts_with('/') { path.value.clone() } else { place.clone() };
     let mut graph = GraphBuilder::new().at(&statement.at, statement.original.as_str());
-    let root = (dir != "/").then(|| {
+    let root = (place != "/").then(|| {
         let base = stage.has_base.then(|| graph.base());
         let owner = (!config.user.is_empty()).then(|| owner(&config.user));
-        graph.make_dir(base, dir.as_str(), owner)
+        graph.make_dir(base, place.as_str(), owner)
     });
     let created_by = format!("WORKDIR {dir}");
     config.working_dir = dir;
@@ -57,11 +59,13 @@ mod tests {
     use kiln_sdk::wit::graph::{FileAction, FileOp, MakeDirAction, OpKind, Owner};
 
     #[test]
-    fn a_path_is_joined_to_the_one_before_and_cleaned() {
+    fn a_relative_path_is_joined_to_the_one_before_and_cleaned() {
         for (before, text, expected) in [
             ("", "a", "/a"),
             ("/a", "b/../c/", "/a/c"),
+            ("/a/", "b", "/a/b"),
             ("/a", "/b", "/b"),
+            ("/a", "/b//./c/", "/b//./c/"),
             ("/a", "../..", "/"),
             ("/", "~", "/~"),
         ] {
