@@ -310,18 +310,22 @@ impl Planner<'_> {
             }
             _ => ("image-unavailable", format!("`{name}` cannot be looked up")),
         };
-        let known = match nearest(name, known.filter(|known| *known != name)) {
-            Some(near) => format!("write `{near}`, if that is meant"),
-            None => "check the name; for a private registry log in first".to_owned(),
-        };
+        let near = nearest(name, known.filter(|known| *known != name))
+            .map(|near| format!("write `{near}`, if that is meant"));
         let help = match (error.code.as_str(), later) {
             (_, Some(stage)) => {
                 let at = &self.file.stages[stage].from.line;
                 format!("a stage `{name}` begins on line {}: it has to come before", at.logical.first_line)
             }
             ("no-platform", _) => "build for a platform that it has, or use another image".to_owned(),
-            ("not-found" | "unauthorized", _) => known,
-            _ => "try again, or check the connection to the registry".to_owned(),
+            ("not-found" | "unauthorized", _) => {
+                near.unwrap_or_else(|| "check the name; for a private registry log in first".to_owned())
+            }
+            // A registry that cannot be reached does not say that the name is wrong, but it may well be.
+            _ => {
+                let again = "try again, or check the connection to the registry";
+                near.map_or_else(|| again.to_owned(), |near| format!("{near}; else {again}"))
+            }
         };
         let message =
             if error.message.is_empty() { message } else { format!("{message}: {}", error.message) };
