@@ -63,13 +63,13 @@ impl Work<'_, '_> {
         let mode = changes.mode.as_ref().and_then(ModeChange::octal);
         let directory = self.new_directory(mode.unwrap_or(0o755), changes.owner.unwrap_or((0, 0)));
         let to = self.destination(action, directory)?;
-        if says_directory(&action.dest) {
-            self.make_missing(&to, to.chain.len())?;
-        }
         let several = pieces.len() > 1 || action.paths.len() > 1;
         for piece in &pieces {
             if self.unpacked(action, input, piece, &to, &changes, several)? {
                 continue;
+            }
+            if says_directory(&action.dest) {
+                self.make_missing(&to, to.chain.len())?;
             }
             match piece.form {
                 Form::File | Form::Directory => {
@@ -260,7 +260,12 @@ impl Work<'_, '_> {
         };
         let archive = Merged::new(vec![(id, tree)]);
         if action.unpack != Unpack::Compressed {
-            self.make_missing(to, to.chain.len())?;
+            // A mode is for what is copied; neither what comes out of an archive nor the way to it takes it.
+            let directory = Entry { mode: 0o755, ..to.directory.clone() };
+            self.make_missing(
+                &Destination { path: to.path.clone(), chain: to.chain.clone(), directory },
+                to.chain.len(),
+            )?;
             self.merge_archive(&archive, to, changes.owner)?;
             return Ok(true);
         }
@@ -268,6 +273,9 @@ impl Work<'_, '_> {
         let Some(only) = held.items.iter().find(|item| !item.found.is_directory()) else {
             return Ok(false);
         };
+        if says_directory(&action.dest) {
+            self.make_missing(to, to.chain.len())?;
+        }
         let name = without_suffix(&piece.name).to_vec();
         let target = self.target(action, &name, to, several)?;
         let mut entry = piece.top.entry.clone();

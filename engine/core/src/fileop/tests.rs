@@ -372,7 +372,7 @@ fn archives_are_opened_and_united_with_what_is_there() {
         "",
         source,
         "--unpack --chown=9 --chmod=777 t /x/",
-        "x/@777:9:9 x/d/@700:9:9 x/d/a=1@600:9:9 x/d/h=>x/d/a@600:9:9",
+        "x/@:9:9 x/d/@700:9:9 x/d/a=1@600:9:9 x/d/h=>x/d/a@600:9:9",
     );
     check(
         "x/ x/d/@711 x/d/old=1",
