@@ -79,19 +79,22 @@ pub(crate) fn differences(build: &Build, made: &Made) -> Vec<String> {
     found
 }
 
-/// `fails [STATUS] [at FILE:LINE[-LINE][:COLUMN[-COLUMN]]]` and texts of the message.
+/// `fails [STATUS|any] [at FILE:LINE[-LINE][:COLUMN[-COLUMN]]]` and texts of the message.
 fn failure(section: &Section, ran: &Ran) -> Vec<String> {
     let mut found = Vec::new();
-    let mut status = 1;
+    let mut status = Some(1);
     let mut place = None;
     let mut arguments = section.arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "at" => place = arguments.next(),
-            number => status = number.parse().unwrap_or_else(|_| panic!("`{number}` is no exit status")),
+            "any" => status = None,
+            number => {
+                status = Some(number.parse().unwrap_or_else(|_| panic!("`{number}` is no exit status")));
+            }
         }
     }
-    if ran.status != status {
+    if let Some(status) = status.filter(|status| ran.status != *status) {
         found.push(format!("status {}, not {status}", ran.status));
     }
     if let Some(place) = place
