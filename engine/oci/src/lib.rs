@@ -2,8 +2,8 @@
 //!
 //! A layer tar becomes a stream of [`kiln_core::Entry`] values and back ([`layer`]); bytes become blobs ([`blob`],
 //! [`compression`]); manifests, indexes and configurations become records ([`document`]); images lie in directories and
-//! archives ([`layout`]) or in registries ([`registry`]). It knows nothing of how a store keeps layers, of mounts, or of
-//! what a build is.
+//! archives ([`layout`]) or in registries ([`registry`]), single files on servers ([`web`]). It knows nothing of how a
+//! store keeps layers, of mounts, or of what a build is.
 #![forbid(unsafe_code)]
 
 pub mod blob;
@@ -12,6 +12,7 @@ pub mod document;
 pub mod layer;
 pub mod layout;
 pub mod registry;
+pub mod web;
 
 pub use blob::{BlobPipe, BlobResult, Compress};
 pub use compression::{Compression, decompress, decompress_any, is_tar, sniff};

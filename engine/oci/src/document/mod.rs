@@ -4,7 +4,7 @@ mod config;
 mod index;
 mod manifest;
 pub mod media_type;
-mod time;
+pub(crate) mod time;
 
 use std::collections::BTreeMap;
 

@@ -65,7 +65,7 @@ pub fn parse_time(text: &str) -> Option<Time> {
 
 /// Days since 1970 of a date in the Gregorian calendar. Years are counted from March, so that the leap day is the last
 /// one; 400 of them always have 146,097 days.
-fn days(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ureq::http::{self, Method, Response, StatusCode, Uri, header};
-use ureq::tls::{PemItem, RootCerts, TlsConfig};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, RustlsConnector};
+use ureq::tls::PemItem;
 use ureq::{Agent, Body, SendBody};
 
 use super::auth::{Access, Token};
-use super::transport::{Names, WireConnector};
+use super::transport::new_agent;
 use super::{Endpoint, Registry, RegistryError, Said};
 
 /// How often a request is made that fails in passing, and how long to wait in between: half a second, one, two.
@@ -170,25 +169,7 @@ impl Registry {
                 Some(all)
             }
         };
-        let mut tls = TlsConfig::builder();
-        if let Some(roots) = roots {
-            tls = tls.root_certs(RootCerts::Specific(std::sync::Arc::new(roots)));
-        }
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .timeout_resolve(Some(self.config.patience.connect))
-            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .max_idle_connections_per_host(8)
-            .tls_config(tls.build())
-            .build();
-        let wire =
-            WireConnector { patience: self.config.patience, cancel: std::sync::Arc::clone(&self.cancel) };
-        let connector =
-            ().chain(ConnectProxyConnector::default()).chain(wire).chain(RustlsConnector::default());
-        let agent = Agent::with_parts(config, connector, Names::default());
+        let agent = new_agent(roots, self.config.patience, &self.cancel);
         agents.insert(trust, agent.clone());
         Ok(agent)
     }
@@ -317,18 +298,18 @@ fn said(response: Response<Body>) -> Said {
 }
 
 /// `scheme://host:port` of an absolute address.
-pub(super) fn origin(url: &str) -> Option<&str> {
+pub(crate) fn origin(url: &str) -> Option<&str> {
     let host = url.find("://")? + 3;
     let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
     Some(&url[..end])
 }
 
-fn authority(url: &str) -> Option<&str> {
+pub(crate) fn authority(url: &str) -> Option<&str> {
     origin(url)?.split_once("://").map(|(_, authority)| authority)
 }
 
-/// Where `location`, given in an answer from `base`, leads (RFC 3986, 5.2, as far as registries use it).
-pub(super) fn join(base: &str, location: &str) -> Option<String> {
+/// Where `location`, given in an answer from `base`, leads (RFC 3986, 5.2, as far as servers use it).
+pub(crate) fn join(base: &str, location: &str) -> Option<String> {
     let absolute = if location.starts_with("http://") || location.starts_with("https://") {
         location.to_owned()
     } else if location.starts_with("//") {
@@ -363,7 +344,7 @@ pub(super) fn percent_encoded(text: &str) -> String {
 
 /// Where the distributions keep what they trust, in one file; `SSL_CERT_FILE` comes before all. `None` where there is
 /// no such file: then Mozilla's list, which is compiled in, is used.
-fn system_roots() -> Option<Vec<ureq::tls::Certificate<'static>>> {
+pub(crate) fn system_roots() -> Option<Vec<ureq::tls::Certificate<'static>>> {
     let given = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let known = [
         "/etc/ssl/certs/ca-certificates.crt",

@@ -3,12 +3,12 @@
 mod auth;
 mod credentials;
 mod error;
-mod exchange;
+pub(crate) mod exchange;
 mod pull;
 mod push;
 #[cfg(test)]
 mod tests;
-mod transport;
+pub(crate) mod transport;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use kiln_core::Cancel;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
+    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
+    RustlsConnector, Transport,
 };
 
 /// How long to wait.
@@ -35,6 +38,32 @@ impl Default for Patience {
 
 /// A cancel without a descriptor to poll is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Makes connections for requests of equal trust: `roots` are trusted, without them Mozilla's list, which is compiled in.
+/// Statuses and redirects are for the caller to judge; proxies are those of the environment.
+pub(crate) fn new_agent(
+    roots: Option<Vec<Certificate<'static>>>,
+    patience: Patience,
+    cancel: &Arc<Cancel>,
+) -> Agent {
+    let mut tls = TlsConfig::builder();
+    if let Some(roots) = roots {
+        tls = tls.root_certs(RootCerts::Specific(Arc::new(roots)));
+    }
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_resolve(Some(patience.connect))
+        .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity")
+        .max_idle_connections_per_host(8)
+        .tls_config(tls.build())
+        .build();
+    let wire = WireConnector { patience, cancel: Arc::clone(cancel) };
+    let connector = ().chain(ConnectProxyConnector::default()).chain(wire).chain(RustlsConnector::default());
+    Agent::with_parts(config, connector, Names::default())
+}
 
 /// Waits until `socket` (if any) is ready for `flags`, at most until `deadline`.
 ///
@@ -78,7 +107,7 @@ fn wait(
 }
 
 /// Sleeps, unless the build is cancelled.
-pub(super) fn sleep(duration: Duration, cancel: &Cancel) -> io::Result<()> {
+pub(crate) fn sleep(duration: Duration, cancel: &Cancel) -> io::Result<()> {
     match wait(None, Instant::now() + duration, duration, cancel) {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(()),
         other => other,
@@ -87,7 +116,7 @@ pub(super) fn sleep(duration: Duration, cancel: &Cancel) -> io::Result<()> {
 
 /// Finds the addresses of hosts, with errors that tell a name that is not known from a connection that broke.
 #[derive(Debug, Default)]
-pub(super) struct Names(DefaultResolver);
+struct Names(DefaultResolver);
 
 impl Resolver for Names {
     fn resolve(
@@ -105,9 +134,9 @@ impl Resolver for Names {
 
 /// Makes the connections; TLS is put on top of them.
 #[derive(Debug)]
-pub(super) struct WireConnector {
-    pub(super) patience: Patience,
-    pub(super) cancel: Arc<Cancel>,
+struct WireConnector {
+    patience: Patience,
+    cancel: Arc<Cancel>,
 }
 
 impl<In: Transport> Connector<In> for WireConnector {
@@ -166,7 +195,7 @@ impl WireConnector {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Wire {
+struct Wire {
     /// Never blocks.
     socket: TcpStream,
     buffers: LazyBuffers,
