@@ -8,6 +8,7 @@ mod privileges;
 mod process;
 mod readback;
 mod registry;
+mod server;
 mod space;
 mod steps;
 
@@ -27,6 +28,7 @@ mod interrupts;
 mod outputs;
 mod plugins;
 mod progress;
+mod remote;
 mod reproducible;
 mod run;
 mod sandbox;

@@ -80,7 +80,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct BuildArgs {
-    /// Build file: a path, or `-` for standard input [default: Dockerfile in the context]
+    /// Build file: a path, an http(s) address, or `-` for standard input [default: Dockerfile in the context]
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<String>,
 
@@ -205,7 +205,8 @@ pub struct BuildArgs {
     #[command(flatten)]
     pub compat: CompatArgs,
 
-    /// Build context: a directory, or `-` for an archive or a Dockerfile on standard input
+    /// Build context: a directory, the address of a git repository or an archive, or `-` for an archive or a Dockerfile
+    /// on standard input
     #[arg(value_name = "CONTEXT")]
     pub context: String,
 }

@@ -199,6 +199,10 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         .iter()
         .map(|text| Platform::parse(text).map_err(|error| CommandLine(error.into()).into()))
         .collect::<Result<Vec<_>>>()?;
+    let keep_git_dir = build_args.iter().any(|(name, value)| {
+        name == "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+            && matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")
+    });
     let proxies = build_args.iter().filter(|(name, _)| is_proxy(name)).cloned().collect();
     let labels = args.labels.iter().map(|text| match text.split_once('=') {
         Some((name, value)) => (name.to_owned(), value.to_owned()),
@@ -219,6 +223,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         },
         context,
         build_file,
+        keep_git_dir,
         named_contexts: pairs(&args.build_contexts, "--build-context")?,
         outputs: outputs(args, &tags)?,
         tags,
@@ -303,6 +308,9 @@ fn inputs(args: &BuildArgs) -> Result<(ContextLocation, BuildFile, String)> {
         Some("-") => {
             let name = "Dockerfile".to_owned();
             (context, BuildFile::Text { name: name.clone(), text: read_stdin()? }, name)
+        }
+        Some(file) if file.starts_with("http://") || file.starts_with("https://") => {
+            (context, BuildFile::Remote(file.to_owned()), "Dockerfile".to_owned())
         }
         Some(file) if remote => (context, BuildFile::InContext, file.to_owned()),
         Some(file) => (context, BuildFile::Path(PathBuf::from(file)), file.to_owned()),

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use crate::select;
 
 /// The fields of a step's key as [`crate::key::Explainer`] wrote them. Whoever keeps them may add [`SELECTION`] fields
-/// with the texts of selections, and [`BASE`] with the base image's reference and digest, before the others.
+/// with the texts of selections, [`BASE`] with the base image's reference and digest, and [`FETCHED`], before the others.
 pub type Fields = [(String, String)];
 
 /// A [`crate::select::Selection::text`].
 pub const SELECTION: &str = "selected";
 /// What the base image was resolved to.
 pub const BASE: &str = "base-image";
+/// What a download or repository was found to be: the beginning of its digest or commit.
+pub const FETCHED: &str = "fetched";
 
 /// Longer values are not shown.
 const MAX_SHOWN: usize = 60;
@@ -46,7 +48,7 @@ fn rank(name: &str) -> u8 {
     match name {
         "version" => 0,
         "op" => 1,
-        BASE => 2,
+        BASE | FETCHED => 2,
         SELECTION => 4,
         "base" | "from" | "input" => 5,
         _ => 3,
@@ -60,6 +62,7 @@ fn words(name: &str, old: &[String], new: &[String]) -> String {
         "argument" => "the command changed".to_owned(),
         "data" => "the text of a file changed".to_owned(),
         BASE => change("the base image moved", old, new),
+        FETCHED => change("what is fetched changed", old, new),
         "environment" => environment(old, new),
         SELECTION => {
             let pairs = old.iter().zip(new);
@@ -161,6 +164,7 @@ mod tests {
         check("op: exec\ninsecure: true", "op: exec", "insecure removed");
         check("op: exec", "op: file", "it is another kind of step");
         check("base-image: alpine@1", "base-image: alpine@2", "the base image moved: alpine@1 → alpine@2");
+        check("fetched: a1\nfrom: x", "fetched: b2\nfrom: y", "what is fetched changed: a1 → b2");
         check("destination: /a", &format!("destination: {}", "x".repeat(99)), "destination changed");
         check("argument: a\nargument: b", "argument: b\nargument: a", "the command changed");
     }

@@ -4,12 +4,13 @@ use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use kiln_core::graph::Unpack;
-use kiln_core::tree::Content;
-use kiln_core::{CacheKey, Digest, LayerId, Tree, TreePath};
+use kiln_core::tree::{Content, Place};
+use kiln_core::{CacheKey, Digest, FileDigest, LayerId, Tree, TreePath};
 use kiln_store::Existing;
 
 use crate::error::BuildError;
 use crate::forms::{Forms, Interruptible};
+use crate::source::context::elsewhere;
 
 /// Reads a file as an archive; `None` when it is none of the kind, judged by content.
 pub(crate) fn unpack(
@@ -66,23 +67,14 @@ fn parse(record: &[u8]) -> Option<LayerId> {
     Digest::from_hex(std::str::from_utf8(record).ok()?).map(LayerId)
 }
 
-/// An archive as a build context: owners are root's, whoever's they are in the archive (Dockerfile specification §20.8).
-pub(crate) fn as_context(forms: &Forms<'_>, stream: Box<dyn Read + '_>) -> Result<Tree, BuildError> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        BuildError::world("the archive that is the build context is damaged", error)
-    };
-    let (_, stream) = kiln_oci::compression::decompress_any(stream).map_err(|error| failed(error.into()))?;
-    let stream = Interruptible { inner: stream, cancel: forms.cancel };
-    let mut unpacking = forms.store.unpack_by_content(true).map_err(|error| failed(error.into()))?;
-    kiln_oci::read_archive(stream, &mut unpacking, &kiln_oci::Limits::default())
-        .map_err(|error| failed(error.into()))?;
-    let (layer, tree) = unpacking.finish().map_err(|error| failed(error.into()))?;
-    let mut tree = Tree::clone(&tree);
-    for (path, entry) in tree.entries_mut() {
-        (entry.uid, entry.gid) = (0, 0);
-        if let kiln_core::Kind::File(file) = &mut entry.kind {
-            file.content.place = kiln_core::tree::Place::Layer { layer, path: path.clone() };
-        }
+/// An archive as a build context. Its owners stay, unlike those of a directory (Dockerfile specification §12.5).
+pub(crate) fn as_context(forms: &Forms<'_>, bytes: &Arc<[u8]>) -> Result<Tree, BuildError> {
+    let content = Content { digest: Some(FileDigest::of(bytes)), place: Place::Inline(bytes.clone()) };
+    match unpack(forms, &content, Unpack::Tar)? {
+        Some((layer, tree)) => Ok(elsewhere(layer, &tree)),
+        None => Err(BuildError::plain(
+            "the build context is compressed, but no archive",
+            "pipe a tar archive, or a build file as it is",
+        )),
     }
-    Ok(tree)
 }

@@ -1,7 +1,6 @@
 //! Build contexts: directories of the person's, and archives that became layers.
 
 use std::fs::File;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -46,6 +45,11 @@ impl LocalContext {
             tree: Mutex::new(Arc::new(tree)),
             store: store.clone(),
         }
+    }
+
+    /// It was fetched, or came as an archive.
+    pub(crate) fn is_fetched(&self) -> bool {
+        self.index.is_none()
     }
 
     pub(crate) fn tree(&self) -> Arc<Tree> {
@@ -183,6 +187,14 @@ fn read_part(file: &File, offset: u64, max: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// `word://…` or `word:…`, as addresses begin.
+fn is_of_another_scheme(value: &str) -> bool {
+    value.split_once(':').is_some_and(|(scheme, _)| {
+        !scheme.is_empty()
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    })
+}
+
 /// The directories of a source before its first wildcard.
 fn literal_part(source: &str) -> TreePath {
     let literal = source
@@ -224,14 +236,13 @@ impl Session<'_> {
                 self.forms.add_context(|_| Ok(LocalContext::of_tree(store, Tree::default())))?
             }
             ContextLocation::Archive(bytes) => {
-                let tree = crate::archive::as_context(&self.forms, Box::new(Cursor::new(bytes.clone())))?;
+                let tree = crate::archive::as_context(&self.forms, bytes)?;
                 self.forms.add_context(|_| Ok(LocalContext::of_tree(store, tree)))?
             }
             ContextLocation::Remote(address) => {
-                return Err(BuildError::plain(
-                    format!("the build context `{address}` is an address, and this kiln fetches none"),
-                    "fetch it first, and give the directory or pipe the archive to `kiln build -`",
-                ));
+                let tree = self.remote_context(address, source.name.is_empty());
+                let tree = tree.map_err(|error| error.at(None))?;
+                self.forms.add_context(|_| Ok(LocalContext::of_tree(store, tree)))?
             }
         };
         lock(&self.contexts).insert(key, context.clone());
@@ -256,14 +267,36 @@ impl Session<'_> {
         let root = PathBuf::from(value.strip_prefix("local:").unwrap_or(&value));
         match std::fs::metadata(&root) {
             Ok(metadata) if metadata.is_dir() => Ok(ContextLocation::Directory(root)),
+            Ok(metadata) if metadata.is_file() => self.archive_file(name, &root),
             Ok(_) => Err(BuildError::plain(
                 format!("the build context `{name}`: `{}` is not a directory", root.display()),
                 "",
+            )),
+            Err(_) if is_of_another_scheme(&value) => Err(BuildError::wrong(
+                Diagnostic::error(
+                    "unknown-context",
+                    format!("the build context `{name}` is given as `{value}`, which means nothing"),
+                )
+                .help(
+                    "give a directory, an archive, the address of a git repository or download, \
+                     `docker-image://NAME` or `oci-layout://DIR`",
+                ),
             )),
             Err(error) => Err(BuildError::world(
                 format!("could not read the build context `{name}`: `{}`", root.display()),
                 error,
             )),
+        }
+    }
+
+    /// A tar archive, plain or compressed, given in place of a directory.
+    fn archive_file(&self, name: &str, path: &Path) -> Result<ContextLocation, BuildError> {
+        let what = || format!("the build context `{name}`: `{}`", path.display());
+        let bytes = std::fs::read(path)
+            .map_err(|error| BuildError::world(format!("could not read {}", what()), error))?;
+        match crate::is_archive(&bytes) {
+            true => Ok(ContextLocation::Archive(bytes.into())),
+            false => Err(BuildError::plain(format!("{} is neither a directory nor an archive", what()), "")),
         }
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
-use kiln_core::explain::{SELECTION, difference};
+use kiln_core::explain::{FETCHED, SELECTION, difference};
 use kiln_core::fileop::FileOpError;
+use kiln_core::graph::{Op, SourceOp};
 use kiln_core::key::{self, Explainer, InputKey};
 use kiln_core::select::Selection;
-use kiln_core::{Diagnostic, Digest, Vertex, VertexId};
+use kiln_core::{Diagnostic, Digest, Graph, Vertex, VertexId};
 use serde::{Deserialize, Serialize};
 
 use crate::error::BuildError;
@@ -21,10 +22,17 @@ pub(crate) struct StepNote {
     fields: Vec<(String, String)>,
     /// Texts of selections; the selections themselves take three times the memory.
     selected: Vec<String>,
+    /// What was found of sources on other machines.
+    fetched: Vec<String>,
 }
 
 impl StepNote {
-    pub(crate) fn new(vertex: &Vertex, inputs: &[InputKey], selections: Vec<Selection>) -> Self {
+    pub(crate) fn new(
+        graph: &Graph,
+        vertex: &Vertex,
+        inputs: &[InputKey],
+        selections: Vec<Selection>,
+    ) -> Self {
         let mut explainer = Explainer::default();
         key::write_key(vertex, inputs, &mut explainer);
         Self {
@@ -32,17 +40,30 @@ impl StepNote {
             title: title(&vertex.name).to_owned(),
             fields: explainer.fields,
             selected: selections.iter().map(Selection::text).collect(),
+            fetched: vertex.inputs.iter().filter_map(|input| fetched(&graph[input.vertex].op)).collect(),
         }
     }
 
     fn kept(&self) -> KeptNote {
         let selected = self.selected.iter().map(|text| (SELECTION.to_owned(), text.clone()));
+        let fetched = self.fetched.iter().map(|text| (FETCHED.to_owned(), text.clone()));
         KeptNote {
             group: self.group.clone(),
             title: self.title.clone(),
-            fields: selected.chain(self.fields.iter().cloned()).collect(),
+            fields: selected.chain(fetched).chain(self.fields.iter().cloned()).collect(),
         }
     }
+}
+
+/// The beginning of a download's digest or of a repository's commit.
+fn fetched(op: &Op) -> Option<String> {
+    let whole = match op {
+        Op::Source(SourceOp::Http(http)) => http.checksum.as_deref()?,
+        Op::Source(SourceOp::Git(git)) => &git.commit,
+        _ => return None,
+    };
+    let digits = whole.split_once(':').map_or(whole, |(_, hex)| hex);
+    Some(digits.chars().take(12).collect())
 }
 
 /// The notes of a build that did work, as the store keeps them.
@@ -78,6 +99,7 @@ impl Session<'_> {
         };
         let file = match &self.request.build_file {
             BuildFile::Path(path) => path.display().to_string(),
+            BuildFile::Remote(address) => address.clone(),
             BuildFile::InContext => self.request.frontend.file.clone(),
             BuildFile::Text { name, .. } => format!("- {name}"),
         };

@@ -331,11 +331,7 @@ impl<'a> Forms<'a> {
     }
 
     /// Runs `work` as a task of its own in the progress.
-    pub(crate) fn task<T>(
-        &self,
-        what: &str,
-        work: impl FnOnce(u64) -> Result<T, BuildError>,
-    ) -> Result<T, BuildError> {
+    pub(crate) fn task<T, E>(&self, what: &str, work: impl FnOnce(u64) -> Result<T, E>) -> Result<T, E> {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -75,6 +75,7 @@ pub struct Settings {
 pub struct Driver {
     store: Store,
     registries: registries::Registries,
+    web: kiln_oci::web::Web,
     plugins: Mutex<kiln_plugin::Host>,
     sandbox: OnceLock<Sandbox>,
     starting: Mutex<()>,
@@ -103,6 +104,7 @@ impl Driver {
         let plugins = kiln_plugin::Host::new(settings.builtins, &store.root().join("plugins"));
         Ok(Self {
             store,
+            web: kiln_oci::web::Web::new(kiln_oci::Patience::DEFAULT, settings.cancel.clone()),
             registries: registries::Registries::new(settings.registries, settings.cancel),
             plugins: Mutex::new(plugins),
             sandbox: OnceLock::new(),
@@ -227,12 +229,7 @@ pub fn is_archive(bytes: &[u8]) -> bool {
 
 /// Whether a context is an address and not a path.
 pub fn is_remote_context(context: &str) -> bool {
-    if context.starts_with("./") || context.starts_with("../") {
-        return false;
-    }
-    ["http://", "https://", "git://", "ssh://", "git@", "github.com/"]
-        .iter()
-        .any(|start| context.starts_with(start))
+    source::address::is_remote(context)
 }
 
 /// Raises `cancel` and wakes all who wait for it.

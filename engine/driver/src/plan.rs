@@ -1,5 +1,7 @@
 //! Asks the frontend for a plan, and says to the person what it found.
 
+use std::sync::atomic::Ordering;
+
 use kiln_core::graph::Op;
 use kiln_core::{Event, Plan};
 use kiln_plugin::{FrontendChoice, PlanError};
@@ -17,6 +19,9 @@ impl Session<'_> {
             .map_err(|error| self.not_planned(error))?;
         if let Some(seconds) = plan.epoch {
             *lock(&self.now) = kiln_core::tree::Time { seconds, nanoseconds: 0 };
+            self.has_epoch.store(true, Ordering::Relaxed);
+            // Those of commits have other times now.
+            lock(&self.contexts).retain(|_, context| !context.is_fetched());
         }
         let secrets = crate::secrets::written_down(self.request, &plan);
         if !secrets.is_empty() {

@@ -26,6 +26,8 @@ pub enum BuildFile {
     InContext,
     /// A file anywhere; its neighbours are looked at for `<name>.dockerignore`.
     Path(PathBuf),
+    /// To be fetched over HTTP.
+    Remote(String),
     /// Read already, from standard input for example.
     Text { name: String, text: Arc<[u8]> },
 }
@@ -105,6 +107,8 @@ pub struct BuildRequest {
     pub frontend: Request,
     pub context: ContextLocation,
     pub build_file: BuildFile,
+    /// A main context that is a git repository comes with its `.git`.
+    pub keep_git_dir: bool,
     /// `--build-context`: name and value as given.
     pub named_contexts: Vec<(String, String)>,
     pub tags: Vec<ImageRef>,

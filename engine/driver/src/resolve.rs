@@ -77,6 +77,7 @@ impl Session<'_> {
         let roots: Vec<Output> = targets.iter().filter_map(|target| target.root).collect();
         let reachable = reachable(&graph, &roots);
         self.fill_in_request(&mut graph, &reachable)?;
+        self.pin_remotes(&mut graph, &reachable)?;
         let mut pinned = Pinned {
             slots: kiln_core::solve::slots(&graph, roots.iter().copied()),
             keys: vec![None; graph.len()],
@@ -170,9 +171,6 @@ impl Session<'_> {
                 pinned.pin(id, &image);
                 return Ok(());
             }
-            Op::Source(source @ (SourceOp::Git(_) | SourceOp::Http(_))) => {
-                return Err(self.unsupported_source(vertex, source));
-            }
             _ => {}
         }
         let mut selections = Vec::new();
@@ -193,7 +191,7 @@ impl Session<'_> {
             .collect();
         let mut hasher = key::Hasher::new("definition");
         key::write_key(vertex, &inputs, &mut hasher);
-        let note = StepNote::new(vertex, &inputs, selections.into_iter().flatten().collect());
+        let note = StepNote::new(&pinned.graph, vertex, &inputs, selections.into_iter().flatten().collect());
         pinned.keys[id] = Some(hasher.finish());
         pinned.notes[id] = Some(note);
         Ok(())
@@ -258,19 +256,6 @@ impl Session<'_> {
     /// A file op's error at the place in the build file where it was asked for.
     pub(crate) fn file_error(&self, vertex: &Vertex, error: FileOpError) -> BuildError {
         crate::explain::file_error(self, vertex, &error)
-    }
-
-    pub(crate) fn unsupported_source(&self, vertex: &Vertex, source: &SourceOp) -> BuildError {
-        let what = match source {
-            SourceOp::Git(git) => format!("`{}` is a git repository, and this kiln fetches none", git.url),
-            SourceOp::Http(http) => format!("`{}` is a download, and this kiln fetches none", http.url),
-            _ => unreachable!("images and contexts are supported"),
-        };
-        BuildError::wrong(
-            Diagnostic::error("unsupported-source", what)
-                .at(vertex.origin.first().cloned())
-                .help("download it first and copy it from the build context"),
-        )
     }
 }
 

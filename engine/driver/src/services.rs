@@ -7,6 +7,7 @@ use kiln_core::seams::{
     ContextInfo, GitInfo, HostError, HttpInfo, ImageInfo, ImageRequest, Services, TreeView,
 };
 use kiln_core::{Diagnostic, Event, Graph, ImageRef, Platform};
+use kiln_oci::web::without_credentials;
 
 use crate::error::BuildError;
 use crate::forms::one_line;
@@ -27,7 +28,7 @@ impl Services for Session<'_> {
     }
 
     fn open_context(&self, source: &ContextSource) -> Result<Arc<dyn TreeView>, HostError> {
-        let context = self.local_context(source).map_err(BuildError::into_host)?;
+        let context = self.local_context(source).map_err(|error| self.context_fault(error))?;
         Ok(Arc::new(View::new(context.view(), &self.forms)))
     }
 
@@ -38,6 +39,16 @@ impl Services for Session<'_> {
                     // Only the file and its neighbours are looked at: no reason to list the directory. The ignore file
                     // may name them: the builder reads them all the same.
                     ContextLocation::Directory(root) => Arc::new(PersonsFiles::below(root)),
+                    ContextLocation::Remote(address) => {
+                        let lone = self.lone_build_file(address);
+                        match lone.map_err(|error| self.context_fault(error.at(None)))? {
+                            Some(text) => Arc::new(OneFile::unnamed(text)),
+                            None => self.open_context(&ContextSource {
+                                name: String::new(),
+                                ignore: Some(Vec::new()),
+                            })?,
+                        }
+                    }
                     _ => {
                         self.open_context(&ContextSource { name: String::new(), ignore: Some(Vec::new()) })?
                     }
@@ -50,41 +61,27 @@ impl Services for Session<'_> {
             }
             BuildFile::Text { name, text } => {
                 self.sources.keep(name, text);
-                Ok(Arc::new(OneFile { name: name.clone(), text: text.clone() }))
+                Ok(Arc::new(OneFile::named(name, text.clone())))
+            }
+            BuildFile::Remote(url) => {
+                let text = self.remote_build_file(url);
+                let text = text.map_err(|error| self.context_fault(error.at(None)))?;
+                let inner = Arc::new(OneFile::named(&self.request.frontend.file, text));
+                Ok(Arc::new(Recording { inner, sources: self.sources.clone() }))
             }
         }
     }
 
     fn images(&self, requests: &[ImageRequest]) -> Vec<Result<ImageInfo, HostError>> {
-        // One thread each: a registry's latency is paid once, not once per image.
-        std::thread::scope(|scope| {
-            let pulls: Vec<_> = match requests {
-                [] | [_] => Vec::new(),
-                many => many.iter().map(|request| scope.spawn(|| self.pin_image(request))).collect(),
-            };
-            let pinned: Vec<_> = match (&pulls[..], requests) {
-                ([], requests) => requests.iter().map(|request| self.pin_image(request)).collect(),
-                _ => pulls
-                    .into_iter()
-                    .map(|pull| pull.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                    .collect(),
-            };
-            pinned.into_iter().map(|image| image.map(|image| image.info())).collect()
-        })
+        concurrently(requests, |request| self.pin_image(request).map(|image| image.info()))
     }
 
     fn git(&self, requests: &[GitSource]) -> Vec<Result<GitInfo, HostError>> {
-        requests
-            .iter()
-            .map(|source| Err(self.unsupported(&format!("`{}` is a git repository", source.url))))
-            .collect()
+        concurrently(requests, |source| self.git_info(source).map_err(|error| self.remote_fault(error)))
     }
 
     fn http(&self, requests: &[HttpSource]) -> Vec<Result<HttpInfo, HostError>> {
-        requests
-            .iter()
-            .map(|source| Err(self.unsupported(&format!("`{}` is a download", source.url))))
-            .collect()
+        concurrently(requests, |source| self.http_info(source).map_err(|error| self.remote_fault(error)))
     }
 
     fn solve(&self, _: Graph, _: &[Output]) -> Result<Vec<Arc<dyn TreeView>>, HostError> {
@@ -102,32 +99,53 @@ impl Services for Session<'_> {
     }
 }
 
+/// One thread each: the time that a server takes to answer is paid once, not once per request.
+fn concurrently<R: Sync, T: Send>(requests: &[R], ask: impl Fn(&R) -> T + Sync) -> Vec<T> {
+    if let [] | [_] = requests {
+        return requests.iter().map(ask).collect();
+    }
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = requests.iter().map(|request| scope.spawn(|| ask(request))).collect();
+        let join = |answer: std::thread::ScopedJoinHandle<'_, T>| {
+            answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        asking.into_iter().map(join).collect()
+    })
+}
+
 impl Session<'_> {
-    fn unsupported(&self, what: &str) -> HostError {
-        HostError::new("other", format!("{what}, and this kiln fetches none"))
+    /// What a plugin is told when a context cannot be had.
+    fn context_fault(&self, error: BuildError) -> HostError {
+        if matches!(error, BuildError::Refused(_)) {
+            self.note_refusal();
+        }
+        error.into_host()
     }
 
     fn lookup_context(&self, name: &str, platform: &Platform) -> Option<ContextInfo> {
         if name.is_empty() {
-            let (kind, location) = match &self.request.context {
-                ContextLocation::Directory(path) => ("local", path.display().to_string()),
-                ContextLocation::Empty => ("empty", String::new()),
-                ContextLocation::Archive(_) => ("stream", "-".to_owned()),
-                ContextLocation::Remote(address) => ("http", address.clone()),
+            let (kind, location, modified) = match &self.request.context {
+                ContextLocation::Directory(path) => ("local", path.display().to_string(), None),
+                ContextLocation::Empty => ("empty", String::new(), None),
+                ContextLocation::Archive(_) => ("stream", "-".to_owned(), self.newest_file(name)),
+                ContextLocation::Remote(address) => {
+                    let (kind, modified) = self.remote_context_time(address);
+                    (kind, without_credentials(address), modified)
+                }
             };
             return Some(ContextInfo {
                 name: String::new(),
                 kind: kind.to_owned(),
                 location,
                 image: None,
-                modified: None,
+                modified: modified.and_then(|seconds| u64::try_from(seconds).ok()),
             });
         }
         let (name, value) = self.named_context(name, platform)?;
         let info = |kind: &str, image| ContextInfo {
             name: name.clone(),
             kind: kind.to_owned(),
-            location: value.clone(),
+            location: without_credentials(&value),
             image,
             modified: None,
         };
@@ -135,6 +153,11 @@ impl Session<'_> {
             return Some(info("empty", None));
         }
         match self.context_image(&value, platform) {
+            None if crate::is_remote_context(&value) => {
+                let (kind, modified) = self.remote_context_time(&value);
+                let modified = modified.and_then(|seconds| u64::try_from(seconds).ok());
+                Some(ContextInfo { modified, ..info(kind, None) })
+            }
             None => Some(info("local", None)),
             Some(Ok(image)) => Some(info("image", Some(image.info()))),
             Some(Err(error)) => {
@@ -148,6 +171,15 @@ impl Session<'_> {
                 Some(info("image", None))
             }
         }
+    }
+
+    /// The time of the newest file of a context that came as an archive, in seconds since 1970 (§23.1).
+    fn newest_file(&self, name: &str) -> Option<i64> {
+        let source = ContextSource { name: name.to_owned(), ignore: Some(Vec::new()) };
+        let context = self.local_context(&source).ok()?;
+        let tree = context.tree();
+        let files = tree.entries().iter().filter(|(_, entry)| matches!(entry.kind, kiln_core::Kind::File(_)));
+        files.map(|(_, entry)| entry.mtime.seconds).max()
     }
 
     /// The context that `name` means, by the rules for image references, one for this platform first.
@@ -173,6 +205,10 @@ impl BuildError {
         match self {
             Self::Host(error) => error,
             Self::Cancelled => HostError::new("cancelled", "interrupted"),
+            Self::Wrong(diagnostics) | Self::Refused(diagnostics) => {
+                let messages: Vec<String> = diagnostics.into_iter().map(|one| one.message).collect();
+                HostError::new("other", messages.join("; "))
+            }
             error => HostError::new("other", one_line(&error)),
         }
     }

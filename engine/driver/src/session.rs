@@ -19,7 +19,10 @@ use crate::error::BuildError;
 use crate::forms::{Forms, lock, one_line};
 use crate::outcome::SourceTexts;
 use crate::request::BuildRequest;
+use crate::source::git::Commit;
+use crate::source::http::Download;
 use crate::source::image::PinnedImage;
+use crate::source::remote::Found;
 use crate::{Driver, archive};
 
 /// Images by what was asked for.
@@ -43,6 +46,14 @@ pub(crate) struct Session<'a> {
     pub(crate) contexts: Mutex<Contexts>,
     /// Agents that hold keys given as files, by id.
     pub(crate) agents: Mutex<HashMap<String, KeyAgent>>,
+    /// By address, or by checksum and address.
+    pub(crate) downloads: Found<Download>,
+    /// By repository and what was asked of it.
+    pub(crate) commits: Found<Commit>,
+    /// The build has one time for everything it makes.
+    pub(crate) has_epoch: AtomicBool,
+    /// Seconds since 1970, by commit.
+    pub(crate) commit_times: Found<i64>,
     /// A registry or server could not be asked, or would not answer: not the fault of the build file.
     pub(crate) refused: AtomicBool,
 }
@@ -71,6 +82,10 @@ impl<'a> Session<'a> {
             manifests: Mutex::default(),
             contexts: Mutex::default(),
             agents: Mutex::default(),
+            downloads: Found::default(),
+            commits: Found::default(),
+            has_epoch: AtomicBool::new(false),
+            commit_times: Found::default(),
             refused: AtomicBool::new(false),
         }
     }

@@ -138,7 +138,7 @@ impl Session<'_> {
                     let Some((id, inputs)) = solver.next() else { break };
                     running += 1;
                     let done = done.clone();
-                    let heavy = !matches!(pinned.graph[id].op, Op::Source(_) | Op::Merge | Op::Diff);
+                    let heavy = !matches!(pinned.graph[id].op, Op::Merge | Op::Diff);
                     let work = move || {
                         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                             self.work_on(pinned, id, &inputs)
@@ -258,7 +258,10 @@ impl Session<'_> {
                 self.events.emit(Event::Started { vertex: id, reason: pinned.reason(id) });
                 Worked { outputs: vec![self.derive(pinned, vertex, op, inputs)?], ran: true }
             }
-            Op::Source(source) => return Err(self.unsupported_source(vertex, source)),
+            Op::Source(_) => {
+                self.events.emit(Event::Started { vertex: id, reason: None });
+                Worked { outputs: vec![Stack(vec![self.remote_layer(vertex)?])], ran: true }
+            }
         };
         if let Some(key) = definition {
             self.put_record(&key, &worked.outputs, existing)?;
@@ -405,7 +408,7 @@ impl Session<'_> {
         }
     }
 
-    fn claim(&self, key: &CacheKey) -> Result<kiln_store::Claim, BuildError> {
+    pub(crate) fn claim(&self, key: &CacheKey) -> Result<kiln_store::Claim, BuildError> {
         self.driver.store.claim(key, self.cancel).map_err(|error| {
             if self.cancel.is_cancelled() {
                 BuildError::Cancelled

@@ -1,7 +1,7 @@
 //! Files as plugins see them: of contexts, of solved stacks, and of the person's own directories.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kiln_core::ignore::Ignore;
 use kiln_core::merged::{ContentReader, Merged, MergedView};
@@ -195,15 +195,28 @@ impl TreeView for PersonsFiles {
     }
 }
 
-/// A build file that came through standard input.
+/// A build file that came without a directory: through standard input, or over HTTP.
 pub(crate) struct OneFile {
-    pub(crate) name: String,
-    pub(crate) text: Arc<[u8]>,
+    /// If it has none, it is the first that is asked for.
+    name: OnceLock<String>,
+    text: Arc<[u8]>,
 }
 
 impl OneFile {
+    pub(crate) fn named(name: &str, text: Arc<[u8]>) -> Self {
+        Self { name: OnceLock::from(name.to_owned()), text }
+    }
+
+    pub(crate) fn unnamed(text: Arc<[u8]>) -> Self {
+        Self { name: OnceLock::new(), text }
+    }
+
+    fn name(&self) -> &str {
+        self.name.get().map_or("", String::as_str)
+    }
+
     fn text(&self, path: &str) -> Result<&[u8], HostError> {
-        match path == self.name {
+        match path == self.name.get_or_init(|| path.to_owned()) {
             true => Ok(&self.text),
             false => Err(HostError::new("not-found", format!("`{path}` is not there"))),
         }
@@ -227,7 +240,7 @@ impl TreeView for OneFile {
 
     fn children(&self, path: &str) -> Result<Vec<FileInfo>, HostError> {
         match path.trim_matches('/').is_empty() {
-            true => Ok(vec![file_info(&self.name, FileKind::Regular, self.text.len() as u64)]),
+            true => Ok(vec![file_info(self.name(), FileKind::Regular, self.text.len() as u64)]),
             false => Err(HostError::new("not-found", format!("`{path}` is not there"))),
         }
     }
@@ -235,9 +248,9 @@ impl TreeView for OneFile {
     fn glob(&self, patterns: &[String], _: usize) -> Result<Vec<FileInfo>, HostError> {
         let patterns = Ignore::from_patterns(patterns)
             .map_err(|error| HostError::new("invalid-argument", error.to_string()))?;
-        let matches = patterns.excludes(&TreePath::clean(&self.name));
+        let matches = patterns.excludes(&TreePath::clean(self.name()));
         Ok(if matches {
-            vec![file_info(&self.name, FileKind::Regular, self.text.len() as u64)]
+            vec![file_info(self.name(), FileKind::Regular, self.text.len() as u64)]
         } else {
             Vec::new()
         })

@@ -166,6 +166,7 @@ fn build_request(request: &ImportRequest<'_>, text: &[u8]) -> BuildRequest {
             ..Request::default()
         },
         context: ContextLocation::Empty,
+        keep_git_dir: false,
         build_file: BuildFile::Text { name, text: text.into() },
         named_contexts: Vec::new(),
         tags: vec![request.name.clone()],
