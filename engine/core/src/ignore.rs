@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::pattern::{Part, PathPattern, PatternError, advance};
+use crate::pattern::{Name, Part, PathPattern, PatternError, Screen, advance};
 use crate::tree::TreePath;
 
 /// A line may not be longer, in bytes.
@@ -15,7 +15,7 @@ pub struct Ignore {
     /// Rules that can match in every directory, by the one name or the one extension they match. Of several the last.
     names: HashMap<Box<[u8]>, u32>,
     extensions: HashMap<Box<[u8]>, u32>,
-    suffixes: Vec<(Box<[u8]>, u32)>,
+    suffixes: Vec<(Screen, Box<[u8]>, u32)>,
     odd: Vec<u32>,
     /// Of the rules above, the last plain one and the last with `!`.
     anywhere: [Option<u32>; 2],
@@ -131,11 +131,11 @@ impl Ignore {
             PathPattern::Parts(parts) => match anywhere(parts) {
                 None => return,
                 Some(Anywhere::Name(name)) => drop(self.names.insert(name.into(), index)),
-                Some(Anywhere::Suffix(suffix)) => match extension(suffix) {
+                Some(Anywhere::Suffix(suffix, screen)) => match extension(suffix) {
                     Some(rest) if rest.len() + 1 == suffix.len() => {
                         self.extensions.insert(rest.into(), index);
                     }
-                    _ => self.suffixes.push((suffix.into(), index)),
+                    _ => self.suffixes.push((screen, suffix.into(), index)),
                 },
             },
         }
@@ -156,7 +156,7 @@ impl Rule {
 
 enum Anywhere<'a> {
     Name(&'a [u8]),
-    Suffix(&'a [u8]),
+    Suffix(&'a [u8], Screen),
 }
 
 fn anywhere(parts: &[Part]) -> Option<Anywhere<'_>> {
@@ -164,7 +164,7 @@ fn anywhere(parts: &[Part]) -> Option<Anywhere<'_>> {
         return None;
     };
     let name = glob.literal().map(Anywhere::Name);
-    name.or_else(|| glob.suffix().map(Anywhere::Suffix))
+    name.or_else(|| glob.suffix().map(|suffix| Anywhere::Suffix(suffix, glob.screen())))
 }
 
 /// What follows the last dot of a name.
@@ -207,7 +207,29 @@ pub struct Level<'a> {
     exact: bool,
     /// Rules with a literal part next, by that part: rule and place in it.
     literal: HashMap<&'a [u8], Vec<(u32, usize)>>,
-    other: Vec<(u32, usize)>,
+    other: Vec<Step>,
+}
+
+/// A rule that goes on in a directory.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    /// What a name has that this place, or of a `**` the one after it, can match.
+    screen: Screen,
+    rule: u32,
+    place: u32,
+    /// A `**`, which goes on below whatever the name.
+    stays: bool,
+}
+
+impl Step {
+    fn new(rule: u32, place: usize, parts: &[Part]) -> Self {
+        let stays = parts[place] == Part::Any;
+        let screen = match parts.get(place + usize::from(stays)) {
+            Some(Part::One(glob)) => glob.screen(),
+            Some(Part::Any) | None => Screen::default(),
+        };
+        Self { screen, rule, place: place as u32, stays }
+    }
 }
 
 /// Whether to look into a directory.
@@ -228,7 +250,7 @@ impl<'a> Level<'a> {
                 Part::One(glob) if let Some(name) = glob.literal() => {
                     level.literal.entry(name).or_default().push((rule, place));
                 }
-                _ => level.other.push((rule, place)),
+                _ => level.other.push(Step::new(rule, place, parts)),
             }
         }
         level
@@ -236,13 +258,13 @@ impl<'a> Level<'a> {
 
     /// Whether the entry `path` of this directory is matched.
     pub fn excludes(&self, path: &TreePath) -> bool {
-        self.verdict_of(self.judge(path, &mut |_| {}))
+        self.verdict_of(self.judge(path, None))
     }
 
     /// Goes into the directory `path`, an entry of this one.
     pub fn enter(&self, path: &TreePath) -> (bool, Descend<'a>) {
         let mut active = Vec::new();
-        let decided = self.judge(path, &mut |state| active.push(state));
+        let decided = self.judge(path, Some(&mut |state| active.push(state)));
         active.sort_unstable();
         active.dedup();
         let inherited = if self.exact { None } else { decided };
@@ -263,22 +285,23 @@ impl<'a> Level<'a> {
     fn may_differ(&self, matched: bool) -> bool {
         let opposite = |rule: &u32| self.ignore.negated(*rule) == matched;
         self.ignore.anywhere[usize::from(matched)] > self.decided
-            || self.other.iter().any(|(rule, _)| opposite(rule))
+            || self.other.iter().any(|step| opposite(&step.rule))
             || self.literal.values().flatten().any(|(rule, _)| opposite(rule))
     }
 
-    /// The last rule that matches `path` or a directory above it.
-    fn judge(&self, path: &TreePath, to: &mut dyn FnMut((u32, usize))) -> Option<u32> {
+    /// The last rule that matches `path` or a directory above it. Tells `to`, if something may lie below, which rules go
+    /// on there.
+    fn judge(&self, path: &TreePath, mut to: Option<&mut dyn FnMut((u32, usize))>) -> Option<u32> {
         let ignore = self.ignore;
-        let name = path.name();
+        let name = Name::of(path.name());
         let mut decided = self.decided;
         if ignore.anywhere[0].max(ignore.anywhere[1]) > decided {
-            decided = decided.max(ignore.names.get(name).copied());
-            if let Some(extension) = extension(name) {
+            decided = decided.max(ignore.names.get(name.bytes).copied());
+            if let Some(extension) = extension(name.bytes) {
                 decided = decided.max(ignore.extensions.get(extension).copied());
             }
-            for (suffix, rule) in &ignore.suffixes {
-                if Some(*rule) > decided && name.ends_with(suffix) {
+            for (screen, suffix, rule) in &ignore.suffixes {
+                if name.may_pass(screen) && Some(*rule) > decided && name.bytes.ends_with(suffix) {
                     decided = Some(*rule);
                 }
             }
@@ -289,12 +312,26 @@ impl<'a> Level<'a> {
                 }
             }
         }
-        let literal = if self.literal.is_empty() { None } else { self.literal.get(name) };
-        for (rule, place) in literal.into_iter().flatten().chain(&self.other) {
-            if let PathPattern::Parts(parts) = &ignore.rules[*rule as usize].pattern
-                && advance(parts, *place, name, &mut |next| to((*rule, next)))
+        let literal = if self.literal.is_empty() { None } else { self.literal.get(name.bytes) };
+        let holds = to.is_some();
+        let mut step = |rule: u32, place: usize| {
+            let mut goes_on = |next| {
+                if let Some(to) = &mut to {
+                    to((rule, next));
+                }
+            };
+            if let PathPattern::Parts(parts) = &ignore.rules[rule as usize].pattern
+                && advance(parts, place, &name, &mut goes_on)
             {
-                decided = decided.max(Some(*rule));
+                decided = decided.max(Some(rule));
+            }
+        };
+        for (rule, place) in literal.into_iter().flatten() {
+            step(*rule, *place);
+        }
+        for other in &self.other {
+            if name.may_pass(&other.screen) || other.stays && holds {
+                step(other.rule, other.place as usize);
             }
         }
         decided

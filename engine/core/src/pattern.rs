@@ -12,6 +12,65 @@ pub use odd::Odd;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
     tokens: Vec<Token>,
+    screen: Screen,
+}
+
+/// What every name has that a pattern can match. Of hundreds of patterns nearly all are done with by a look at this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Screen {
+    /// Those of ASCII that occur in the name, one bit each.
+    occurring: u128,
+    /// What the name begins and ends with; zero for anything.
+    first: u8,
+    last: u8,
+}
+
+/// A path component to be matched against many patterns.
+#[derive(Clone, Copy, Debug)]
+pub struct Name<'n> {
+    pub bytes: &'n [u8],
+    screen: Screen,
+}
+
+impl<'n> Name<'n> {
+    pub fn of(bytes: &'n [u8]) -> Self {
+        let screen = Screen {
+            occurring: bits(bytes),
+            first: bytes.first().copied().unwrap_or_default(),
+            last: bytes.last().copied().unwrap_or_default(),
+        };
+        Self { bytes, screen }
+    }
+
+    /// No is final.
+    #[inline]
+    pub fn may_pass(&self, screen: &Screen) -> bool {
+        screen.occurring & !self.screen.occurring == 0
+            && (screen.first == 0 || screen.first == self.screen.first)
+            && (screen.last == 0 || screen.last == self.screen.last)
+    }
+}
+
+fn bits(bytes: &[u8]) -> u128 {
+    bytes.iter().filter(|byte| byte.is_ascii()).fold(0, |bits, byte| bits | 1 << byte)
+}
+
+impl Screen {
+    fn of(tokens: &[Token]) -> Self {
+        let mut screen = Self::default();
+        for token in tokens {
+            if let Token::Bytes(bytes) = token {
+                screen.occurring |= bits(bytes);
+            }
+        }
+        if let Some(Token::Bytes(bytes)) = tokens.first() {
+            screen.first = bytes.first().copied().unwrap_or_default();
+        }
+        if let Some(Token::Bytes(bytes)) = tokens.last() {
+            screen.last = bytes.last().copied().unwrap_or_default();
+        }
+        screen
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +141,16 @@ impl Glob {
                 }
             }
         }
-        Ok(Self { tokens })
+        Ok(Self { screen: Screen::of(&tokens), tokens })
+    }
+
+    pub fn screen(&self) -> Screen {
+        self.screen
+    }
+
+    /// [`Glob::matches`] for a name that is matched against many.
+    pub fn fits(&self, name: &Name<'_>) -> bool {
+        name.may_pass(&self.screen) && self.matches(name.bytes)
     }
 
     /// The one name it matches, if it is only one.
@@ -246,8 +314,9 @@ impl PathPattern {
         for name in path.split(|b| *b == b'/') {
             let mut further = Vec::new();
             whole = false;
+            let name = Name::of(name);
             for place in places {
-                whole |= advance(parts, place, name, &mut |next| further.push(next));
+                whole |= advance(parts, place, &name, &mut |next| further.push(next));
             }
             further.sort_unstable();
             further.dedup();
@@ -259,13 +328,13 @@ impl PathPattern {
 
 /// One step of matching: `place` is how many of `parts` lie behind. Reports the places that `name` leads to, and
 /// returns whether the pattern matches what ends with `name`.
-pub fn advance(parts: &[Part], place: usize, name: &[u8], to: &mut dyn FnMut(usize)) -> bool {
+pub fn advance(parts: &[Part], place: usize, name: &Name<'_>, to: &mut dyn FnMut(usize)) -> bool {
     match &parts[place] {
         Part::Any => {
             to(place);
             place + 1 == parts.len() || advance(parts, place + 1, name, to)
         }
-        Part::One(glob) if !glob.matches(name) => false,
+        Part::One(glob) if !glob.fits(name) => false,
         Part::One(_) => {
             if place + 1 < parts.len() {
                 to(place + 1);

@@ -4,7 +4,15 @@ use super::{Class, Glob, PatternError, decode};
 
 /// A pattern with a `**` that is no component of its own: `**x`, `a**`, `a**b/c`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Odd {
+pub enum Odd {
+    /// `**x`, which the reference takes for "any path that ends so".
+    Suffix(Vec<u8>),
+    States(States),
+}
+
+/// A machine that reads a path character by character and is in several states at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct States {
     states: Vec<State>,
 }
 
@@ -27,10 +35,7 @@ impl Odd {
         if let Some(rest) = pattern.strip_prefix(b"**")
             && let Some(text) = Glob::parse(rest)?.literal()
         {
-            // The reference takes this for "any path that ends so".
-            let mut states = vec![State::All];
-            push_text(text, &mut states);
-            return Ok(Self { states });
+            return Ok(Self::Suffix(text.to_owned()));
         }
         let mut states = Vec::new();
         let mut rest = pattern;
@@ -64,18 +69,32 @@ impl Odd {
                 }
             }
         }
-        Ok(Self { states })
+        Ok(Self::States(States { states }))
     }
 
     pub(super) fn matches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Suffix(text) => path.ends_with(text),
+            Self::States(states) => states.matches(path),
+        }
+    }
+}
+
+impl States {
+    fn matches(&self, path: &[u8]) -> bool {
         let end = self.states.len();
+        if let Some(State::Char(wanted)) = self.states.first()
+            && decode(path).is_none_or(|(c, _)| c != *wanted)
+        {
+            return false;
+        }
         let mut now = vec![false; end + 1];
+        let mut next = now.clone();
         self.enter(&mut now, 0);
         let mut rest = path;
         while let Some((c, len)) = decode(rest) {
             rest = &rest[len..];
             let separator = c == u32::from(b'/');
-            let mut next = vec![false; end + 1];
             for at in (0..end).filter(|at| now[*at]) {
                 match &self.states[at] {
                     State::Char(wanted) if *wanted == c => self.enter(&mut next, at + 1),
@@ -93,7 +112,11 @@ impl Odd {
                     _ => {}
                 }
             }
-            now = next;
+            if !next.contains(&true) {
+                return false;
+            }
+            std::mem::swap(&mut now, &mut next);
+            next.fill(false);
         }
         now[end]
     }
@@ -110,12 +133,5 @@ impl Odd {
                 _ => return,
             };
         }
-    }
-}
-
-fn push_text(mut text: &[u8], states: &mut Vec<State>) {
-    while let Some((c, len)) = decode(text) {
-        text = &text[len..];
-        states.push(State::Char(c));
     }
 }

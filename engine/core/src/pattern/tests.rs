@@ -110,3 +110,25 @@ fn a_component_is_a_pattern_if_something_in_it_is_not_escaped() {
     assert!(!has_wildcard(b"a\\*"));
     assert!(!has_wildcard(b"a\\"));
 }
+
+#[test]
+fn a_look_at_a_name_refuses_nothing_that_matches() {
+    let mut seed = 11_u32;
+    let mut next = move |n: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) % n
+    };
+    let pieces = ["a", "b", "é", ".", "*", "?", "[ab]", "[^a]", "\\*", "ab"];
+    let letters = ["a", "b", "é", ".", "*", "ab", "\u{1f600}"];
+    let mut matched = 0;
+    for _ in 0..20_000 {
+        let pattern: String = (0..=next(4)).map(|_| pieces[next(10) as usize]).collect();
+        let name: String = (0..=next(4)).map(|_| letters[next(7) as usize]).collect();
+        let glob = Glob::parse(pattern.as_bytes()).unwrap();
+        if glob.matches(name.as_bytes()) {
+            matched += 1;
+            assert!(Name::of(name.as_bytes()).may_pass(&glob.screen()), "{pattern} {name}");
+        }
+    }
+    assert!(matched > 1_000, "{matched}");
+}
