@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 
 use crate::bindings::{hooks, wit};
-use crate::call::Instance;
+use crate::call::{Instance, failed};
 use crate::component::Plugin;
 use crate::convert::findings;
-use crate::error::{CallError, LoadError, PlanError};
+use crate::error::{CallError, Failure, LoadError, PlanError};
 use crate::keywords::Keywords;
 use crate::state::Session;
 
@@ -135,45 +135,77 @@ impl Session {
         Ok(all)
     }
 
-    /// One line. A component that fails is not used again.
+    /// Lines of one stage, each applied by its owner. A component that fails is not used again.
     pub(crate) fn apply(
         self: &Rc<Self>,
         mut invocation: Invocation,
         depth: u32,
-    ) -> wasmtime::Result<Result<Outcome, InstructionError>> {
+    ) -> wasmtime::Result<Vec<Result<Outcome, InstructionError>>> {
         let registry = self.registry();
-        let keyword = &invocation.statement.keyword;
-        let Some(owner) = registry.keywords.owner(keyword) else {
-            return Ok(Err(InstructionError::Unknown(registry.keywords.unknown(keyword))));
-        };
-        let id = &registry.plugins[owner].id;
         // Options come from the user's configuration, never from a frontend.
         invocation.options.clear();
+        let owner = |statement: &Statement| registry.keywords.owner(&statement.keyword);
+        let first = invocation.statements.first().and_then(owner);
+        if let Some(first) = first
+            && invocation.statements.iter().all(|statement| owner(statement) == Some(first))
+        {
+            return Ok(self.apply_by(&registry, first, &invocation, depth)?);
+        }
+        let mut shares: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut answers = Vec::with_capacity(invocation.statements.len());
+        for (index, statement) in invocation.statements.iter().enumerate() {
+            if let Some(owner) = owner(statement) {
+                shares.entry(owner).or_default().push(index);
+            }
+            answers.push(Err(InstructionError::Unknown(registry.keywords.unknown(&statement.keyword))));
+        }
+        for (owner, share) in shares {
+            let statements = share.iter().map(|index| invocation.statements[*index].clone()).collect();
+            let invocation = Invocation { statements, ..invocation.clone() };
+            for (index, answer) in
+                share.into_iter().zip(self.apply_by(&registry, owner, &invocation, depth)?)
+            {
+                answers[index] = answer;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// Lines that all belong to one component.
+    fn apply_by(
+        self: &Rc<Self>,
+        registry: &Registry,
+        owner: usize,
+        invocation: &Invocation,
+        depth: u32,
+    ) -> Result<Vec<Result<Outcome, InstructionError>>, CallError> {
+        let plugin = &registry.plugins[owner];
+        let hook = || called(&invocation.statements);
         let mut live = self.live(owner, depth)?;
         let guest = &live.guest;
-        let answer = live.instance.call_as(
-            || format!("apply({:?})", shorten(&invocation.statement.original)),
-            |store| guest.call_apply(store, &invocation),
-        )?;
+        let mut answers = live.instance.call_as(hook, |store| guest.call_apply(store, invocation))?;
         self.live.borrow_mut().insert(owner, live);
-        Ok(match answer {
-            Ok(mut outcome) => {
-                for op in &mut outcome.fragment.ops {
-                    if let wit::graph::OpKind::Derive(derive) = &mut op.kind
-                        && derive.plugin.is_empty()
-                    {
-                        derive.plugin = id.digest.to_string();
+        if answers.len() != invocation.statements.len() {
+            let fault = format!("{} answers to {} lines", answers.len(), invocation.statements.len());
+            return Err(failed(plugin, &hook(), Failure::Answer(fault)));
+        }
+        for answer in &mut answers {
+            match answer {
+                Ok(outcome) => {
+                    for op in &mut outcome.fragment.ops {
+                        if let wit::graph::OpKind::Derive(derive) = &mut op.kind
+                            && derive.plugin.is_empty()
+                        {
+                            derive.plugin = plugin.id.digest.to_string();
+                        }
                     }
+                    prefix(&mut outcome.diagnostics, &plugin.id.name);
                 }
-                prefix(&mut outcome.diagnostics, &id.name);
-                Ok(outcome)
+                Err(InstructionError::Invalid(diagnostics)) => prefix(diagnostics, &plugin.id.name),
+                Err(InstructionError::Unknown(_)) => {}
             }
-            Err(InstructionError::Invalid(mut diagnostics)) => {
-                prefix(&mut diagnostics, &id.name);
-                Err(InstructionError::Invalid(diagnostics))
-            }
-            Err(unknown) => Err(unknown),
-        })
+        }
+        Ok(answers)
     }
 }
 
@@ -183,8 +215,12 @@ fn prefix(diagnostics: &mut [Diagnostic], name: &str) {
     }
 }
 
-/// The beginning of a line, for messages.
-fn shorten(line: &str) -> String {
-    let first = line.lines().next().unwrap_or_default();
-    crate::state::printable(first, 60)
+/// What a call is called in messages: by the beginning of its first line.
+fn called(statements: &[Statement]) -> String {
+    let line = statements.first().and_then(|statement| statement.original.lines().next());
+    let line = crate::state::printable(line.unwrap_or_default(), 60);
+    match statements.len() {
+        0 | 1 => format!("apply({line:?})"),
+        several => format!("apply({line:?} and {} more)", several - 1),
+    }
 }

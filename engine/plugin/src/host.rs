@@ -238,8 +238,9 @@ impl wit::instructions::Host for State {
     fn apply(
         &mut self,
         invocation: wit::instruction_types::Invocation,
-    ) -> wasmtime::Result<Result<wit::instruction_types::Outcome, wit::instruction_types::InstructionError>>
-    {
+    ) -> wasmtime::Result<
+        Vec<Result<wit::instruction_types::Outcome, wit::instruction_types::InstructionError>>,
+    > {
         let session = Rc::clone(&self.session);
         session.apply(invocation, self.depth + 1)
     }

@@ -9,10 +9,10 @@ use kiln_sdk::wit::describe::{Example, PluginInfo, Rule};
 use kiln_sdk::wit::diagnostics::{Diagnostic, Severity};
 use kiln_sdk::wit::graph::ExecOp;
 use kiln_sdk::wit::instruction_types::{
-    Argument, ArgumentForm, Descriptor, FlagKind, FlagSpec, HeredocForm, InstructionError, Invocation,
-    Outcome, Split, Statement,
+    Argument, ArgumentForm, ConfigChange, Descriptor, FlagKind, FlagSpec, HeredocForm, InstructionError,
+    Outcome, Split, Stage, Statement,
 };
-use kiln_sdk::wit::types::ImageConfig;
+use kiln_sdk::wit::types::Pair;
 
 /// The component.
 pub struct Account;
@@ -150,7 +150,7 @@ impl Instruction for Account {
             form: ArgumentForm { split: Split::Words, json: false, expand: true },
             heredocs: HeredocForm::Refused,
             flag_specs: vec![text("uid"), text("home")],
-            traits: Vec::new(),
+            traits: vec!["environment".into()],
         }]
     }
 
@@ -164,8 +164,7 @@ impl Instruction for Account {
             .collect()
     }
 
-    fn apply(invocation: Invocation) -> Result<Outcome, InstructionError> {
-        let Invocation { statement, stage, .. } = invocation;
+    fn apply(statement: Statement, stage: &Stage, _: &[Pair]) -> Result<Outcome, InstructionError> {
         let Wanted { name, uid, home } = Wanted::read(&statement).map_err(InstructionError::Invalid)?;
         if !stage.has_base {
             let problem =
@@ -182,7 +181,7 @@ impl Instruction for Account {
                 args: ["/bin/sh", "-c", SCRIPT, "account", &name, &uid.to_string(), &home]
                     .map(String::from)
                     .into(),
-                env: stage.config.env.clone(),
+                env: stage.environment.clone(),
                 cwd: "/".into(),
                 user: "0:0".into(),
                 network: "none".into(),
@@ -192,7 +191,7 @@ impl Instruction for Account {
         Ok(Outcome {
             fragment: graph.finish(),
             root: Some(root),
-            config: Some(ImageConfig { user: name, working_dir: home, ..stage.config }),
+            changes: vec![ConfigChange::User(name), ConfigChange::WorkingDir(home)],
             ..Outcome::default()
         })
     }
@@ -204,7 +203,7 @@ kiln_sdk::export_instruction!(Account);
 mod tests {
     use kiln_sdk::wit::diagnostics::Span;
     use kiln_sdk::wit::graph::OpKind;
-    use kiln_sdk::wit::instruction_types::{FlagValue, Stage};
+    use kiln_sdk::wit::instruction_types::FlagValue;
     use kiln_sdk::wit::types::Platform;
 
     use super::*;
@@ -219,43 +218,45 @@ mod tests {
         }
     }
 
-    fn invocation(names: &[&str], flags: &[(&str, &str)]) -> Invocation {
+    fn apply(names: &[&str], flags: &[(&str, &str)]) -> Result<Outcome, InstructionError> {
         let at = Span::on_line("Dockerfile", 2, 1, 12);
         let flag = |(name, value): &(&str, &str)| FlagValue {
             name: (*name).into(),
             values: vec![argument(value)],
             at: at.clone(),
         };
-        Invocation {
-            statement: Statement {
-                keyword: KEYWORD.into(),
-                json: false,
-                arguments: names.iter().map(|name| argument(name)).collect(),
-                flag_values: flags.iter().map(flag).collect(),
-                heredocs: Vec::new(),
-                original: format!("{KEYWORD} {}", names.join(" ")),
-                at: at.clone(),
-            },
-            stage: Stage {
-                name: String::new(),
-                index: 0,
-                platform: Platform::default(),
-                build_platform: Platform::default(),
-                config: ImageConfig::default(),
-                environment: Vec::new(),
-                args: Vec::new(),
-                earlier: Vec::new(),
-                has_base: true,
-            },
-            options: Vec::new(),
-        }
+        let statement = Statement {
+            keyword: KEYWORD.into(),
+            json: false,
+            arguments: names.iter().map(|name| argument(name)).collect(),
+            flag_values: flags.iter().map(flag).collect(),
+            heredocs: Vec::new(),
+            original: format!("{KEYWORD} {}", names.join(" ")),
+            at: at.clone(),
+        };
+        let stage = Stage {
+            name: String::new(),
+            index: 0,
+            platform: Platform::default(),
+            build_platform: Platform::default(),
+            base: "docker.io/library/debian:latest".into(),
+            user: String::new(),
+            working_dir: "/".into(),
+            shell: Vec::new(),
+            config: None,
+            environment: Vec::new(),
+            args: Vec::new(),
+            earlier: Vec::new(),
+            has_base: true,
+        };
+        Account::apply(statement, &stage, &[])
     }
 
     #[test]
     fn the_user_is_made_and_used() {
-        let outcome = Account::apply(invocation(&["app"], &[("uid", "1500")])).expect("an outcome");
-        let config = outcome.config.expect("a configuration");
-        assert_eq!((&*config.user, &*config.working_dir), ("app", "/home/app"));
+        let outcome = apply(&["app"], &[("uid", "1500")]).expect("an outcome");
+        let changes = [ConfigChange::User("app".into()), ConfigChange::WorkingDir("/home/app".into())];
+        assert_eq!(outcome.changes, changes);
         let root = outcome.root.expect("a file system");
         let OpKind::Exec(exec) = &outcome.fragment.ops[root.op as usize].kind else { panic!("no command") };
         assert_eq!(exec.args[4..], ["app", "1500", "/home/app"]);
@@ -271,7 +272,7 @@ mod tests {
             (&["app"], &[("uid", "many")], "account-uid"),
             (&["app"], &[("home", "here")], "account-home"),
         ] {
-            let Err(InstructionError::Invalid(problems)) = Account::apply(invocation(names, flags)) else {
+            let Err(InstructionError::Invalid(problems)) = apply(names, flags) else {
                 panic!("{names:?} {flags:?}");
             };
             assert_eq!(problems.iter().map(|problem| &*problem.code).collect::<Vec<_>>(), [code]);

@@ -70,7 +70,7 @@ pub fn one(problem: Diagnostic) -> BuildFailure {
 }
 
 fn target_result(state: StageState, scans: Vec<Scan>, request: &BuildRequest, run: &Run) -> TargetResult {
-    let mut config = state.config;
+    let mut config = state.config.into_whole();
     for label in &request.labels {
         match config.labels.iter_mut().find(|known| known.key == label.key) {
             Some(known) => known.value.clone_from(&label.value),

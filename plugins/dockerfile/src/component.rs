@@ -174,7 +174,7 @@ impl Host for Imports {
         instructions::validate(statements)
     }
 
-    fn apply(&self, invocation: &Invocation) -> Result<Outcome, InstructionError> {
+    fn apply(&self, invocation: &Invocation) -> Vec<Result<Outcome, InstructionError>> {
         instructions::apply(invocation)
     }
 }

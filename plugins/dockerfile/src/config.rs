@@ -1,65 +1,98 @@
-//! Keeps the two lists of a configuration that grow line by line out of what travels to plugins and back.
-//!
-//! A file of thousands of ENV and LABEL lines would otherwise be copied as a whole for each of them. An instruction whose
-//! descriptor has the trait [`ADDS_ONLY`] gets the lists empty, and what it returns in them is added.
+//! The configuration of a stage while its lines are evaluated, in a shape in which a change costs the same however many
+//! came before.
 
+use kiln_sdk::wit::instruction_types::ConfigChange;
 use kiln_sdk::wit::types::{ImageConfig, Pair};
 
-use crate::scope::Environment;
+use crate::names::{Environment, Names};
 
-/// `stage.config` comes without `env` and `labels`, and what the outcome's configuration has there is set over what is
-/// there already.
-pub const ADDS_ONLY: &str = "adds-only";
-
-/// `env` and `labels` of a configuration.
+/// An image configuration whose long lists are searched by hash.
 #[derive(Clone, Debug, Default)]
-pub struct Lists {
+pub struct Configuration {
+    /// Without the lists below.
+    rest: ImageConfig,
     env: Environment,
     labels: Environment,
+    exposed_ports: Names,
+    volumes: Names,
 }
 
-impl Lists {
-    /// Takes the lists out of `config`.
-    pub fn of(config: &mut ImageConfig) -> Self {
-        let mut lists = Lists::default();
-        lists.replace(config);
-        lists
+impl Configuration {
+    pub fn of(mut config: ImageConfig) -> Self {
+        Configuration {
+            env: Environment::of(std::mem::take(&mut config.env)),
+            labels: Environment::of(std::mem::take(&mut config.labels)),
+            exposed_ports: Names::of(std::mem::take(&mut config.exposed_ports)),
+            volumes: Names::of(std::mem::take(&mut config.volumes)),
+            rest: config,
+        }
     }
 
-    /// Puts the lists into `config` for as long as a plugin looks at it, without a copy.
-    pub fn lend(&mut self, config: &mut ImageConfig) {
-        config.env = self.env.lend();
-        config.labels = self.labels.lend();
+    pub fn into_whole(self) -> ImageConfig {
+        ImageConfig {
+            env: self.env.into_pairs(),
+            labels: self.labels.into_pairs(),
+            exposed_ports: self.exposed_ports.into_vec(),
+            volumes: self.volumes.into_vec(),
+            ..self.rest
+        }
     }
 
-    /// Ends [`Lists::lend`].
-    pub fn take_back(&mut self, config: &mut ImageConfig) {
+    /// Gives all of it away without a copy; it has to come back through [`Configuration::take_back`].
+    pub fn lend(&mut self) -> ImageConfig {
+        ImageConfig {
+            env: self.env.lend(),
+            labels: self.labels.lend(),
+            exposed_ports: self.exposed_ports.lend(),
+            volumes: self.volumes.lend(),
+            ..std::mem::take(&mut self.rest)
+        }
+    }
+
+    pub fn take_back(&mut self, mut config: ImageConfig) {
         self.env.take_back(std::mem::take(&mut config.env));
         self.labels.take_back(std::mem::take(&mut config.labels));
+        self.exposed_ports.take_back(std::mem::take(&mut config.exposed_ports));
+        self.volumes.take_back(std::mem::take(&mut config.volumes));
+        self.rest = config;
     }
 
-    /// Puts the lists into `config` for good.
-    pub fn give(mut self, config: &mut ImageConfig) {
-        self.lend(config);
-    }
-
-    /// Sets what `config` has in its lists, and empties them. Gives the variables.
-    pub fn add(&mut self, config: &mut ImageConfig) -> Vec<Pair> {
-        for pair in std::mem::take(&mut config.labels) {
-            self.labels.set(&pair.key, &pair.value);
+    pub fn change(&mut self, change: ConfigChange) {
+        match change {
+            ConfigChange::Env(pair) => self.env.set(pair),
+            ConfigChange::Label(pair) => self.labels.set(pair),
+            ConfigChange::ExposedPort(port) => self.exposed_ports.add(port),
+            ConfigChange::Volume(path) => self.volumes.add(path),
+            other => self.rest.change(other),
         }
-        let added = std::mem::take(&mut config.env);
-        for pair in &added {
-            self.env.set(&pair.key, &pair.value);
-        }
-        added
     }
 
-    /// Takes the lists of `config` in place of these. Gives the variables that are new or different.
-    pub fn replace(&mut self, config: &mut ImageConfig) -> Vec<Pair> {
-        let old = std::mem::take(self);
-        let added = self.add(config);
-        added.into_iter().filter(|pair| old.env.value(&pair.key) != Some(pair.value.as_str())).collect()
+    /// Takes `config` in place of this one. Gives the variables that are new or different.
+    pub fn replace(&mut self, config: ImageConfig) -> Vec<Pair> {
+        let old = std::mem::replace(self, Configuration::of(config));
+        let changed = |pair: &&Pair| old.env.value(&pair.key) != Some(pair.value.as_str());
+        self.env.pairs().iter().filter(changed).cloned().collect()
+    }
+
+    /// The variables of the image.
+    pub fn env(&self) -> &Environment {
+        &self.env
+    }
+
+    pub fn user(&self) -> &str {
+        &self.rest.user
+    }
+
+    pub fn working_dir(&self) -> &str {
+        &self.rest.working_dir
+    }
+
+    pub fn shell(&self) -> &[String] {
+        &self.rest.shell
+    }
+
+    pub fn take_triggers(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.rest.on_build)
     }
 }
 
@@ -72,19 +105,42 @@ mod tests {
     }
 
     #[test]
-    fn lists_come_back_in_order_with_new_values_in_old_places() {
-        let env = vec![pair("a", "1"), pair("b", "2")];
-        let mut config = ImageConfig { env, labels: vec![pair("l", "1")], ..ImageConfig::default() };
-        let mut lists = Lists::of(&mut config);
-        assert!(config.env.is_empty() && config.labels.is_empty());
-        let mut answer = ImageConfig { env: vec![pair("c", "3"), pair("a", "4")], ..ImageConfig::default() };
-        assert_eq!(lists.add(&mut answer).len(), 2);
-        lists.lend(&mut config);
-        assert_eq!(config.env, [pair("a", "4"), pair("b", "2"), pair("c", "3")]);
-        lists.take_back(&mut config);
-        let mut whole = ImageConfig { env: vec![pair("b", "2"), pair("a", "5")], ..ImageConfig::default() };
-        assert_eq!(lists.replace(&mut whole), [pair("a", "5")]);
-        lists.give(&mut config);
-        assert_eq!((config.env.len(), config.labels.len()), (2, 0));
+    fn changes_say_what_they_say_of_a_plain_configuration() {
+        let mut plain = ImageConfig {
+            env: vec![pair("a", "1"), pair("b", "2")],
+            labels: vec![pair("l", "1")],
+            exposed_ports: vec!["80/tcp".to_owned()],
+            ..ImageConfig::default()
+        };
+        let mut config = Configuration::of(plain.clone());
+        for change in [
+            ConfigChange::Env(pair("a", "4")),
+            ConfigChange::Env(pair("c", "3")),
+            ConfigChange::Label(pair("l", "2")),
+            ConfigChange::ExposedPort("80/tcp".to_owned()),
+            ConfigChange::ExposedPort("90/tcp".to_owned()),
+            ConfigChange::Volume("/v".to_owned()),
+            ConfigChange::User("u".to_owned()),
+            ConfigChange::OnBuild("RUN a".to_owned()),
+        ] {
+            plain.change(change.clone());
+            config.change(change);
+        }
+        let lent = config.lend();
+        assert_eq!(lent, plain);
+        config.take_back(lent);
+        assert_eq!((config.env().value("c"), config.user()), (Some("3"), "u"));
+        assert_eq!(config.into_whole(), plain);
+    }
+
+    #[test]
+    fn variables_that_a_new_configuration_changes_are_told() {
+        let mut config = Configuration::of(ImageConfig {
+            env: vec![pair("a", "1"), pair("b", "2")],
+            ..ImageConfig::default()
+        });
+        let new = ImageConfig { env: vec![pair("b", "2"), pair("a", "5")], ..ImageConfig::default() };
+        assert_eq!(config.replace(new.clone()), [pair("a", "5")]);
+        assert_eq!(config.into_whole(), new);
     }
 }

@@ -2,27 +2,30 @@
 
 mod expansion;
 mod instruction;
+mod waiting;
 
 use std::collections::BTreeMap;
 
-use kiln_sdk::wit::diagnostics::{Position, Span};
+use kiln_sdk::wit::diagnostics::Span;
 use kiln_sdk::wit::graph::{HistoryEntry, Output};
-use kiln_sdk::wit::instruction_types::{Invocation, Stage, Statement};
-use kiln_sdk::wit::types::{ImageConfig, Platform};
+use kiln_sdk::wit::instruction_types::{ConfigChange, Invocation, Stage};
+use kiln_sdk::wit::types::Platform;
 
 use crate::arguments::bad_expansion;
 use crate::assemble::{Assembly, Filling, Root};
 use crate::checks;
+use crate::config::Configuration;
 use crate::directives::CheckOptions;
 use crate::expand::{self, Mode};
 use crate::findings::Findings;
 use crate::host::Host;
 use crate::ignore::IgnoreFile;
-use crate::lists::Lists;
 use crate::onbuild;
 use crate::parse::{Keywords, Line};
 use crate::scope::{Argument, BuildArgs, Globals, SCANS, StageScope, declared, description};
 use crate::stages::unknown_instruction;
+
+use waiting::{Waiting, Work};
 
 /// The tag that history lines of this frontend carry (§17.3).
 pub const HISTORY_COMMENT: &str = "kiln.dockerfile.v0";
@@ -37,11 +40,15 @@ const MAX_SUGGESTIONS: usize = 100;
 #[derive(Clone, Debug)]
 pub struct StageState {
     pub root: Root,
-    pub config: ImageConfig,
+    pub config: Configuration,
     pub scope: StageScope,
+    /// A variable of the image may be another one in `scope`: arguments hide variables until the next stage.
+    pub hides_variables: bool,
     /// What this build adds to the history of the base image.
     pub history: Vec<HistoryEntry>,
     pub platform: Platform,
+    /// Image or context that this chain of stages begins with; empty for `scratch`.
+    pub base: String,
     pub base_name: String,
     pub base_digest: String,
     /// A WORKDIR came before in this chain of stages.
@@ -50,6 +57,24 @@ pub struct StageState {
     pub arguments: Vec<Argument>,
     /// `BUILDKIT_SBOM_SCAN_*` as set by ARG lines.
     pub scans: BTreeMap<String, String>,
+}
+
+impl StageState {
+    /// All of it for the one stage that begins with this one. What is long does not stay.
+    pub fn hand_over(&mut self) -> StageState {
+        StageState {
+            config: std::mem::take(&mut self.config),
+            scope: std::mem::take(&mut self.scope),
+            history: std::mem::take(&mut self.history),
+            arguments: std::mem::take(&mut self.arguments),
+            platform: self.platform.clone(),
+            base: self.base.clone(),
+            base_name: self.base_name.clone(),
+            base_digest: self.base_digest.clone(),
+            scans: self.scans.clone(),
+            ..*self
+        }
+    }
 }
 
 /// What a stage is evaluated against.
@@ -75,10 +100,10 @@ pub struct Evaluation<'e, 'f> {
     pub findings: &'e mut Findings,
     pub fill: &'e mut Fill<'f>,
     pub state: StageState,
-    /// What instructions see: made once, for all lines. The `config` in it is the one of this moment, without `lists`;
-    /// `state.config` is empty meanwhile.
+    /// What instructions see, made once for all lines: all of the stage but what is asked for by a trait.
     invocation: Invocation,
-    lists: Lists,
+    /// What stateless instructions see.
+    stateless: Invocation,
     pub group: String,
     pub no_cache: bool,
     /// Ops made so far and the instruction they are for, in order: they get their titles at the end.
@@ -103,29 +128,41 @@ impl<'e, 'f> Evaluation<'e, 'f> {
         assembly: &'e mut Assembly,
         findings: &'e mut Findings,
         fill: &'e mut Fill<'f>,
-        mut state: StageState,
+        state: StageState,
         identity: (String, usize),
     ) -> Self {
-        let lists = Lists::of(&mut state.config);
-        let stage = Stage {
+        let blank = Stage {
             name: identity.0,
             index: identity.1 as u32,
             platform: state.platform.clone(),
             build_platform: around.build_platform.clone(),
-            config: std::mem::take(&mut state.config),
+            base: String::new(),
+            user: String::new(),
+            working_dir: String::new(),
+            shell: Vec::new(),
+            config: None,
             environment: Vec::new(),
             args: Vec::new(),
             earlier: Vec::new(),
-            has_base: state.root != Root::Empty,
+            has_base: false,
         };
+        let stage = Stage {
+            base: state.base.clone(),
+            user: state.config.user().to_owned(),
+            working_dir: state.config.working_dir().to_owned(),
+            shell: state.config.shell().to_vec(),
+            has_base: state.root != Root::Empty,
+            ..blank.clone()
+        };
+        let invocation = |stage| Invocation { stage, statements: Vec::new(), options: Vec::new() };
         Evaluation {
             around,
             assembly,
             findings,
             fill,
             state,
-            invocation: Invocation { statement: no_statement(), stage, options: Vec::new() },
-            lists,
+            invocation: invocation(stage),
+            stateless: invocation(blank),
             group: String::new(),
             no_cache: false,
             steps: Vec::new(),
@@ -137,12 +174,10 @@ impl<'e, 'f> Evaluation<'e, 'f> {
     }
 
     pub fn finish(self) -> (StageState, Vec<Step>) {
-        let mut config = self.invocation.stage.config;
-        self.lists.give(&mut config);
         for (op, title) in self.unnumbered {
             self.assembly.ops[op].name = title;
         }
-        (StageState { config, ..self.state }, self.steps)
+        (self.state, self.steps)
     }
 
     /// Runs the triggers of the base, reported at `at` (§16.2).
@@ -151,7 +186,11 @@ impl<'e, 'f> Evaluation<'e, 'f> {
         for text in texts {
             match onbuild::trigger(&text, at, self.around.keywords) {
                 // Triggers are read with the default escape character, whatever this file says.
-                Ok(line) => self.line(&line, '\\', None),
+                Ok(line) => {
+                    let mut waiting = Waiting::default();
+                    self.line(&line, '\\', None, &mut waiting);
+                    self.go_on(waiting);
+                }
                 Err(problem) => self.findings.add(problem, None),
             }
         }
@@ -159,19 +198,31 @@ impl<'e, 'f> Evaluation<'e, 'f> {
     }
 
     pub fn lines(&mut self, lines: &[Line]) {
+        let mut waiting = Waiting::default();
         for line in lines {
             let local =
                 if line.comments.is_empty() { None } else { checks::local_options(line, self.findings) };
-            self.line(line, self.around.escape, local.as_ref());
+            self.line(line, self.around.escape, local, &mut waiting);
         }
+        self.go_on(waiting);
     }
 
-    fn line(&mut self, line: &Line, escape: char, local: Option<&CheckOptions>) {
+    /// Evaluates a line, or has it wait with others.
+    fn line<'l>(
+        &mut self,
+        line: &'l Line,
+        escape: char,
+        local: Option<CheckOptions>,
+        waiting: &mut Waiting<'l>,
+    ) {
+        if waiting.is_full() || waiting::has_variables(line) {
+            self.go_on(std::mem::take(waiting));
+        }
         match line.keyword.as_str() {
-            "ARG" => self.arg(line, escape, local),
-            "ONBUILD" => self.invocation.stage.config.on_build.push(onbuild::stored(line)),
+            "ARG" => waiting.add(Work::Arg(line, escape), local),
+            "ONBUILD" => waiting.add(Work::OnBuild(line), local),
             _ => match self.around.keywords.get(&line.keyword) {
-                Some(descriptor) => self.instruction(line, descriptor, escape, local),
+                Some(descriptor) => self.instruction(line, descriptor, escape, local, waiting),
                 // In the file itself it has been reported; here it stands in text that an instruction brought in.
                 None => self.findings.add(unknown_instruction(line, self.around.keywords), None),
             },
@@ -223,7 +274,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
                 }
             }
             let value = value.or_else(|| self.around.globals.environment.value(name).map(str::to_owned));
-            self.state.scope.declare(name);
+            self.state.scope.args.add(name.to_owned());
             created_by.push(' ');
             created_by.push_str(name);
             if let Some(value) = &value {
@@ -232,7 +283,8 @@ impl<'e, 'f> Evaluation<'e, 'f> {
                 if SCANS.contains(&name) {
                     self.state.scans.insert(name.to_owned(), value.clone());
                 } else {
-                    self.state.scope.environment.set(name, value);
+                    self.state.hides_variables |= self.state.config.env().value(name).is_some();
+                    self.state.scope.environment.set_to(name, value);
                 }
             }
             let description = description(&line.comments, name);
@@ -241,25 +293,24 @@ impl<'e, 'f> Evaluation<'e, 'f> {
         self.history(created_by, None);
     }
 
+    /// Changes the configuration, and what later lines see of it.
+    fn change(&mut self, change: ConfigChange) {
+        let stage = &mut self.invocation.stage;
+        match &change {
+            ConfigChange::User(user) => stage.user.clone_from(user),
+            ConfigChange::WorkingDir(dir) => stage.working_dir.clone_from(dir),
+            ConfigChange::Shell(argv) => stage.shell.clone_from(argv),
+            ConfigChange::Env(pair) => self.state.scope.environment.set_to(&pair.key, &pair.value),
+            _ => {}
+        }
+        self.state.config.change(change);
+    }
+
     fn history(&mut self, created_by: String, layer: Option<Output>) {
         self.state.history.push(HistoryEntry {
             created_by,
             comment: HISTORY_COMMENT.to_owned(),
             layer: layer.map(|output| output.op),
         });
-    }
-}
-
-/// Stands where the next statement will be.
-fn no_statement() -> Statement {
-    let nowhere = Position { line: 0, column: 0 };
-    Statement {
-        keyword: String::new(),
-        json: false,
-        arguments: Vec::new(),
-        flag_values: Vec::new(),
-        heredocs: Vec::new(),
-        original: String::new(),
-        at: Span { file: String::new(), start: nowhere, end: nowhere },
     }
 }

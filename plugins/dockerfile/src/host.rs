@@ -28,7 +28,8 @@ pub trait Host {
 
     fn validate(&self, statements: &[Statement]) -> Vec<Diagnostic>;
 
-    fn apply(&self, invocation: &Invocation) -> Result<Outcome, InstructionError>;
+    /// One answer for each statement, in order.
+    fn apply(&self, invocation: &Invocation) -> Vec<Result<Outcome, InstructionError>>;
 }
 
 /// What a stage that stands for a time may add (§23.1).

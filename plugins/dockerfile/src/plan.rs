@@ -126,6 +126,7 @@ pub fn plan(host: &dyn Host, request: &BuildRequest, loaded: &mut Loaded, all: b
                 sources: &sources,
                 heads,
                 run: index,
+                target,
                 late: &late,
                 several: platforms.len() > 1,
             };

@@ -7,11 +7,13 @@ use kiln_sdk::diagnose::nearest;
 use kiln_sdk::wit::diagnostics::{Diagnostic, Span};
 use kiln_sdk::wit::frontend_types::BuildRequest;
 use kiln_sdk::wit::graph::Output;
+use kiln_sdk::wit::instruction_types::ConfigChange;
 use kiln_sdk::wit::source_types::{ContextInfo, ImageInfo};
 use kiln_sdk::wit::types::{HostError, ImageConfig, Pair, Platform};
 
 use crate::assemble::{Assembly, Filling, Root};
 use crate::checks;
+use crate::config::Configuration;
 use crate::eval::{DEFAULT_PATH, Evaluation, StageState, Step, Surroundings};
 use crate::findings::{Findings, check};
 use crate::host::Host;
@@ -67,6 +69,8 @@ pub struct Planner<'p> {
     pub sources: &'p Sources,
     pub heads: &'p Heads,
     pub run: usize,
+    /// The stage to be built.
+    pub target: usize,
     /// Names that were not known before the evaluation: of which run, and stage.
     pub late: &'p RefCell<Vec<(usize, usize, Wanted)>>,
     /// More than one platform is built.
@@ -82,9 +86,10 @@ impl Planner<'_> {
     ) -> (Vec<Option<StageState>>, Option<Output>) {
         let mut states: Vec<Option<StageState>> = Vec::with_capacity(self.file.stages.len());
         let mut context = None;
+        let mut readers = self.readers();
         for index in 0..self.file.stages.len() {
             let state = match self.heads.reachable[index] {
-                true => self.stage(index, &states, &mut context, assembly, findings),
+                true => self.stage(index, &mut states, &mut readers, &mut context, assembly, findings),
                 false => None,
             };
             states.push(state);
@@ -92,10 +97,25 @@ impl Planner<'_> {
         (states, context)
     }
 
+    /// How many stages begin with each stage; that of the target, which is read at the end, counts one more.
+    fn readers(&self) -> Vec<usize> {
+        let mut readers = vec![0; self.file.stages.len()];
+        for (head, reachable) in self.heads.stages.iter().zip(&self.heads.reachable) {
+            if let (Base::Stage(base), true) = (&head.base, reachable) {
+                readers[*base] += 1;
+            }
+        }
+        if let Some(target) = readers.get_mut(self.target) {
+            *target += 1;
+        }
+        readers
+    }
+
     fn stage(
         &self,
         index: usize,
-        states: &[Option<StageState>],
+        states: &mut [Option<StageState>],
+        readers: &mut [usize],
         context: &mut Option<Output>,
         assembly: &mut Assembly,
         findings: &mut Findings,
@@ -104,15 +124,21 @@ impl Planner<'_> {
         if let Some(info) = self.sources.replacement(self.file, self.heads, index) {
             return Some(self.on_context(index, info, assembly));
         }
-        let mut state = self.base(index, states, assembly, findings)?;
+        let mut state = self.base(index, states, readers, assembly, findings)?;
         let text = &self.file.stages[index];
-        let triggers = std::mem::take(&mut state.config.on_build);
-        if state.platform.os != "windows" && !state.config.env.iter().any(|pair| pair.key == "PATH") {
-            state.config.env.push(Pair { key: "PATH".to_owned(), value: DEFAULT_PATH.to_owned() });
+        let states = &*states;
+        let triggers = state.config.take_triggers();
+        if state.platform.os != "windows" && state.config.env().value("PATH").is_none() {
+            state
+                .config
+                .change(ConfigChange::Env(Pair { key: "PATH".to_owned(), value: DEFAULT_PATH.to_owned() }));
+            state.hides_variables = true;
         }
         // What the image sets holds in each stage anew, over arguments of the stage below.
-        for pair in &state.config.env {
-            state.scope.environment.set(&pair.key, &pair.value);
+        if std::mem::take(&mut state.hides_variables) {
+            for pair in state.config.env().pairs() {
+                state.scope.environment.set_to(&pair.key, &pair.value);
+            }
         }
         let mut named: Vec<(Wanted, Root)> = Vec::new();
         let mut fill = |assembly: &mut Assembly,
@@ -199,7 +225,8 @@ impl Planner<'_> {
     fn base(
         &self,
         index: usize,
-        states: &[Option<StageState>],
+        states: &mut [Option<StageState>],
+        readers: &mut [usize],
         assembly: &mut Assembly,
         findings: &mut Findings,
     ) -> Option<StageState> {
@@ -208,7 +235,9 @@ impl Planner<'_> {
         match &head.base {
             Base::Broken => None,
             Base::Stage(base) => {
-                let mut state = states[*base].clone()?;
+                readers[*base] -= 1;
+                let below = states[*base].as_mut()?;
+                let mut state = if readers[*base] == 0 { below.hand_over() } else { below.clone() };
                 if from.platform.is_some() {
                     state.platform = head.platform.clone();
                 }
@@ -268,6 +297,7 @@ impl Planner<'_> {
         };
         let mut state = fresh(root, image.config.clone(), platform.clone());
         state.base_name = Reference::read(name).map_or_else(|_| name.to_owned(), |full| full.to_string());
+        state.base.clone_from(&state.base_name);
         state.base_digest.clone_from(&image.manifest);
         state
     }
@@ -288,6 +318,7 @@ impl Planner<'_> {
             false => Root::At(assembly.context(&info.name, None, &platform, vec![line.whole()])),
         };
         let mut state = fresh(root, config, platform);
+        state.base.clone_from(&info.name);
         if let Some(image) = &info.image {
             state.base_name = image.reference.split('@').next().unwrap_or_default().to_owned();
             state.base_digest.clone_from(&image.manifest);
@@ -410,10 +441,12 @@ impl Planner<'_> {
 fn fresh(root: Root, config: ImageConfig, platform: Platform) -> StageState {
     StageState {
         root,
-        config,
+        config: Configuration::of(config),
         scope: StageScope::default(),
+        hides_variables: true,
         history: Vec::new(),
         platform,
+        base: String::new(),
         base_name: String::new(),
         base_digest: String::new(),
         has_workdir: false,

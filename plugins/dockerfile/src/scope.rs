@@ -1,51 +1,16 @@
 //! Variables: those of the file before its first FROM (§8.1, §8.6) and those of a stage (§8.2–§8.5).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kiln_sdk::wit::diagnostics::{Diagnostic, Span};
-use kiln_sdk::wit::types::{Pair, Platform};
+use kiln_sdk::wit::types::Platform;
 
 use crate::arguments::bad_expansion;
 use crate::expand::{self, Mode, Variables};
+use crate::names::{Environment, Names};
 use crate::parse::Line;
 use crate::platform;
 use crate::words;
-
-/// Named values in order of definition. A new value of an old name takes the old place.
-#[derive(Clone, Debug, Default)]
-pub struct Environment {
-    pairs: Vec<Pair>,
-    places: BTreeMap<String, usize>,
-}
-
-impl Environment {
-    pub fn value(&self, name: &str) -> Option<&str> {
-        self.places.get(name).map(|at| self.pairs[*at].value.as_str())
-    }
-
-    pub fn set(&mut self, name: &str, value: &str) {
-        match self.places.get(name) {
-            Some(at) => value.clone_into(&mut self.pairs[*at].value),
-            None => {
-                self.places.insert(name.to_owned(), self.pairs.len());
-                self.pairs.push(Pair { key: name.to_owned(), value: value.to_owned() });
-            }
-        }
-    }
-
-    /// Gives the pairs away without a copy; they have to come back through [`Environment::take_back`].
-    pub fn lend(&mut self) -> Vec<Pair> {
-        std::mem::take(&mut self.pairs)
-    }
-
-    pub fn take_back(&mut self, pairs: Vec<Pair>) {
-        self.pairs = pairs;
-    }
-
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.places.keys().map(String::as_str)
-    }
-}
 
 /// One `name` or `name=default` of an ARG line.
 #[derive(Clone, Debug)]
@@ -151,7 +116,7 @@ pub struct Argument {
 #[derive(Clone, Debug, Default)]
 pub struct Globals {
     pub environment: Environment,
-    names: BTreeSet<String>,
+    names: Names,
     pub arguments: Vec<Argument>,
     /// Used in defaults and nowhere declared.
     pub undefined: Vec<(String, Span)>,
@@ -168,8 +133,8 @@ impl Globals {
     ) -> Self {
         let mut globals = Globals::default();
         for (name, value) in predefined {
-            globals.environment.set(name, build_args.get(*name).unwrap_or(value));
-            globals.names.insert((*name).to_owned());
+            globals.environment.set_to(name, build_args.get(*name).unwrap_or(value));
+            globals.names.add((*name).to_owned());
         }
         for line in lines {
             // Lines that cannot be read have been reported with the grammar of the file.
@@ -180,9 +145,9 @@ impl Globals {
                     (None, None) => None,
                 };
                 if let Some(value) = &value {
-                    globals.environment.set(&declared.name, value);
+                    globals.environment.set_to(&declared.name, value);
                 }
-                globals.names.insert(declared.name.clone());
+                globals.names.add(declared.name.clone());
                 let description = description(&line.comments, &declared.name);
                 globals.arguments.push(Argument { declared, value, description });
             }
@@ -211,7 +176,7 @@ impl Globals {
 
     /// All names that may stand in a FROM line.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.names.iter().map(String::as_str)
+        self.names.iter()
     }
 }
 
@@ -230,19 +195,12 @@ impl Variables for Globals {
 pub struct StageScope {
     pub environment: Environment,
     /// Names of ARG lines so far, base stages included, in order, each once.
-    pub args: Vec<String>,
-    arg_names: BTreeSet<String>,
+    pub args: Names,
 }
 
 impl StageScope {
-    pub fn declare(&mut self, name: &str) {
-        if self.arg_names.insert(name.to_owned()) {
-            self.args.push(name.to_owned());
-        }
-    }
-
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.environment.names().chain(self.args.iter().map(String::as_str))
+        self.environment.names().chain(self.args.iter())
     }
 }
 
@@ -252,7 +210,7 @@ impl Variables for StageScope {
     }
 
     fn is_declared(&self, name: &str) -> bool {
-        self.arg_names.contains(name)
+        self.args.contains(name)
     }
 }
 
@@ -322,17 +280,5 @@ mod tests {
         assert_eq!(description(&comments, "base"), "is the runtime");
         assert_eq!(description(&comments, "bas"), "");
         assert_eq!(description(&[], "x"), "");
-    }
-
-    #[test]
-    fn an_environment_keeps_places() {
-        let mut environment = Environment::default();
-        environment.set("a", "1");
-        environment.set("b", "2");
-        environment.set("a", "3");
-        let pairs = environment.lend();
-        assert_eq!(pairs.iter().map(|pair| pair.value.as_str()).collect::<Vec<_>>(), ["3", "2"]);
-        environment.take_back(pairs);
-        assert_eq!(environment.value("b"), Some("2"));
     }
 }

@@ -27,7 +27,7 @@ pub(crate) static ADD: Keyword = Keyword {
         Flag::boolean("link"),
         Flag::boolean("unpack"),
     ],
-    traits: &["adds-only"],
+    traits: &[],
     validate: transfer::validate,
     apply,
 };
@@ -41,7 +41,7 @@ enum Source {
     Git(GitUrl),
 }
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, stage: &Stage, findings: &mut Findings) -> Option<Outcome> {
     let mut transfer = Transfer::new(statement, stage, findings)?;
     let mut sources = Vec::new();
     for argument in transfer.sources.clone() {

@@ -1,6 +1,6 @@
 //! CMD: what a container runs, or gives to its entry point (§14.1, §14.3).
 
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::Findings;
 use crate::history::{configured, quoted};
@@ -19,14 +19,11 @@ pub(crate) static CMD: Keyword = Keyword {
     apply,
 };
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
-    warn_of_shell(statement, &stage, findings);
-    let argv = argv(statement, &stage);
+fn apply(statement: &Statement, stage: &Stage, findings: &mut Findings) -> Option<Outcome> {
+    warn_of_shell(statement, stage, findings);
+    let argv = argv(statement, stage);
     let created_by = format!("CMD {}", quoted(&argv));
-    let mut config = stage.config;
-    config.cmd = Some(argv);
-    config.args_escaped = true;
-    Some(configured(config, created_by))
+    Some(configured(vec![ConfigChange::Cmd(Some(argv)), ConfigChange::ArgsEscaped(true)], created_by))
 }
 
 #[cfg(test)]
@@ -56,7 +53,7 @@ mod tests {
         applied.finds("JSONArgsRecommended");
 
         let mut line = Line::new("CMD app");
-        line.stage.config.shell = vec!["/bin/bash".into(), "-c".into()];
+        line.stage.shell = vec!["/bin/bash".into(), "-c".into()];
         let applied = line.apply();
         assert_eq!(applied.history(), [r#"CMD ["/bin/bash" "-c" "app"]"#]);
         applied.finds_nothing();

@@ -24,12 +24,12 @@ pub(crate) static COPY: Keyword = Keyword {
         Flag::boolean("link"),
         Flag::boolean("parents"),
     ],
-    traits: &["adds-only"],
+    traits: &[],
     validate: transfer::validate,
     apply,
 };
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, stage: &Stage, findings: &mut Findings) -> Option<Outcome> {
     let parents = boolean(statement, "parents").unwrap_or(false);
     let mut transfer = Transfer::new(statement, stage, findings)?;
     let input = input(statement, &mut transfer, findings)?;

@@ -46,7 +46,7 @@ fn a_source_is_copied_from_the_context_onto_the_stage() {
     );
     assert_eq!(applied.history(), ["COPY app.py /srv/ # buildkit"]);
     assert_eq!(applied.outcome.history[0].comment, "kiln.dockerfile.v0");
-    assert_eq!(applied.outcome.config, None);
+    assert_eq!(applied.outcome.changes, []);
     applied.finds_nothing();
 }
 

@@ -1,6 +1,6 @@
 //! ENTRYPOINT: the program of the image (§14.1, §14.2).
 
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::Findings;
 use crate::history::{configured, quoted};
@@ -19,17 +19,16 @@ pub(crate) static ENTRYPOINT: Keyword = Keyword {
     apply,
 };
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
-    warn_of_shell(statement, &stage, findings);
-    let argv = argv(statement, &stage);
+fn apply(statement: &Statement, stage: &Stage, findings: &mut Findings) -> Option<Outcome> {
+    warn_of_shell(statement, stage, findings);
+    let argv = argv(statement, stage);
     let created_by = format!("ENTRYPOINT {}", quoted(&argv));
-    let mut config = stage.config;
-    config.entrypoint = (!argv.is_empty()).then_some(argv);
+    let mut changes = vec![ConfigChange::Entrypoint((!argv.is_empty()).then_some(argv))];
     // A command that was inherited was written for another program.
     if !stage.earlier.iter().any(|keyword| keyword == "CMD") {
-        config.cmd = None;
+        changes.push(ConfigChange::Cmd(None));
     }
-    Some(configured(config, created_by))
+    Some(configured(changes, created_by))
 }
 
 #[cfg(test)]
@@ -38,8 +37,8 @@ mod tests {
 
     fn inheriting(text: &str) -> Line {
         let mut line = Line::new(text);
-        line.stage.config.cmd = Some(vec!["inherited".into()]);
-        line.stage.config.entrypoint = Some(vec!["old".into()]);
+        line.config.cmd = Some(vec!["inherited".into()]);
+        line.config.entrypoint = Some(vec!["old".into()]);
         line
     }
 

@@ -1,6 +1,6 @@
 //! ENV: variables of the image and of what follows in the stage (§15.1, §15.2).
 
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::{Findings, check};
 use crate::history::configured;
@@ -14,14 +14,13 @@ pub(crate) static ENV: Keyword = Keyword {
     form: PAIRS,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["adds-only"],
+    traits: &["stateless"],
     validate: pairs::validate,
     apply,
 };
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, _: &Stage, findings: &mut Findings) -> Option<Outcome> {
     let set = pairs::read(statement, findings)?;
-    let mut config = stage.config;
     for (pair, argument) in set.iter().zip(&statement.arguments) {
         if is_secret(&pair.key) {
             let message = format!("the value of `{}` stays readable in the image and its history", pair.key);
@@ -29,11 +28,9 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
                 format!("give it to the steps that need it: `RUN --mount=type=secret,id=…,env={}`", pair.key);
             findings.push(check("SecretsUsedInArgOrEnv", message).at(&argument.at).help(help));
         }
-        pairs::set(&mut config.env, pair);
     }
     let created_by = format!("ENV{}", pairs::written(&set));
-    // Said again, because an argument of that name may hide a variable that did not change.
-    Some(Outcome { set_env: set, ..configured(config, created_by) })
+    Some(configured(set.into_iter().map(ConfigChange::Env).collect(), created_by))
 }
 
 /// Whether a name says that the value is not for everyone (§21.6).
@@ -64,14 +61,7 @@ mod tests {
     fn variables_are_replaced_in_place_or_appended() {
         let applied = Line::new("ENV A=9 C=3").env(&[("A", "1"), ("B", "2")]).apply();
         assert_eq!(applied.config().env, [pair("A", "9"), pair("B", "2"), pair("C", "3")]);
-        assert_eq!(applied.outcome.set_env, [pair("A", "9"), pair("C", "3")]);
         assert_eq!(applied.history(), ["ENV A=9 C=3"]);
-    }
-
-    #[test]
-    fn a_variable_that_stays_as_it_is_still_hides_an_argument() {
-        let applied = Line::new("ENV A=1").env(&[("A", "1")]).apply();
-        assert_eq!(applied.outcome.set_env, [pair("A", "1")]);
     }
 
     #[test]

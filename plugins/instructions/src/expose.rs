@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use kiln_sdk::diagnose::nearest;
 use kiln_sdk::wit::diagnostics::Diagnostic;
-use kiln_sdk::wit::instruction_types::{Argument, HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{Argument, ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::{Findings, check};
 use crate::history::{bracketed, configured};
@@ -18,7 +18,7 @@ pub(crate) static EXPOSE: Keyword = Keyword {
     form: WORDS,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["adds-only"],
+    traits: &["stateless"],
     validate,
     apply,
 };
@@ -34,11 +34,10 @@ fn validate(statement: &Statement, findings: &mut Findings) {
     );
 }
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, _: &Stage, findings: &mut Findings) -> Option<Outcome> {
     // Sorted as written; the words of one variable stay in its order.
     let mut words: Vec<&Argument> = statement.arguments.iter().collect();
     words.sort_by(|a, b| a.original.cmp(&b.original));
-    let mut config = stage.config;
     let mut ports = Vec::new();
     for word in words {
         let spec = match Spec::parse(&word.value) {
@@ -64,12 +63,8 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
         }
         ports.extend((spec.first..=spec.last).map(|port| format!("{port}/{protocol}")));
     }
-    for port in &ports {
-        if !config.exposed_ports.contains(port) {
-            config.exposed_ports.push(port.clone());
-        }
-    }
-    Some(configured(config, format!("EXPOSE {}", bracketed(&ports))))
+    let created_by = format!("EXPOSE {}", bracketed(&ports));
+    Some(configured(ports.into_iter().map(ConfigChange::ExposedPort).collect(), created_by))
 }
 
 /// One word: `[[ip:]host:]port[-port][/protocol]`.
@@ -150,7 +145,7 @@ mod tests {
     #[test]
     fn a_port_is_exposed_once_and_written_as_often_as_said() {
         let mut line = Line::new("EXPOSE 80 80");
-        line.stage.config.exposed_ports = vec!["80/tcp".into()];
+        line.config.exposed_ports = vec!["80/tcp".into()];
         let applied = line.apply();
         assert_eq!(applied.config().exposed_ports, ["80/tcp"]);
         assert_eq!(applied.history(), ["EXPOSE [80/tcp 80/tcp]"]);

@@ -2,7 +2,7 @@
 
 use kiln_sdk::diagnose::nearest;
 use kiln_sdk::wit::diagnostics::Diagnostic;
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 use kiln_sdk::wit::types::Healthcheck;
 
 use crate::duration::Duration;
@@ -44,12 +44,12 @@ struct Check {
     retries: u32,
 }
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, stage: &Stage, findings: &mut Findings) -> Option<Outcome> {
     let check = read(statement, findings)?;
     if check.test.first().is_some_and(|kind| kind == "CMD-SHELL") {
         let command = check.test.last().map_or("", String::as_str);
         warn_of_json(statement, command, "HEALTHCHECK CMD", findings);
-        warn_of_no_shell(statement, &stage, "HEALTHCHECK CMD", findings);
+        warn_of_no_shell(statement, stage, "HEALTHCHECK CMD", findings);
     }
     let created_by = format!(
         "HEALTHCHECK {{Test:{} Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
@@ -64,16 +64,15 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
         Duration::ZERO => String::new(),
         _ => duration.to_string(),
     };
-    let mut config = stage.config;
-    config.healthcheck = Some(Healthcheck {
+    let healthcheck = Healthcheck {
         interval: text(check.interval),
         timeout: text(check.timeout),
         start_period: text(check.start_period),
         start_interval: text(check.start_interval),
         retries: check.retries,
         test: check.test,
-    });
-    Some(configured(config, created_by))
+    };
+    Some(configured(vec![ConfigChange::Healthcheck(Some(healthcheck))], created_by))
 }
 
 fn read(statement: &Statement, findings: &mut Findings) -> Option<Check> {

@@ -1,8 +1,7 @@
 //! Writes the lines of an image's history as §17.4 wants them, in the notation of the reference builder's language.
 
 use kiln_sdk::wit::graph::{HistoryEntry, OpIndex};
-use kiln_sdk::wit::instruction_types::Outcome;
-use kiln_sdk::wit::types::ImageConfig;
+use kiln_sdk::wit::instruction_types::{ConfigChange, Outcome};
 
 /// Who made the entry.
 const COMMENT: &str = "kiln.dockerfile.v0";
@@ -11,9 +10,9 @@ pub(crate) fn entry(created_by: String, layer: Option<OpIndex>) -> HistoryEntry 
     HistoryEntry { created_by, comment: COMMENT.into(), layer }
 }
 
-/// A new configuration and no layer.
-pub(crate) fn configured(config: ImageConfig, created_by: String) -> Outcome {
-    Outcome { config: Some(config), history: vec![entry(created_by, None)], ..Outcome::default() }
+/// Another configuration and no layer.
+pub(crate) fn configured(changes: Vec<ConfigChange>, created_by: String) -> Outcome {
+    Outcome { changes, history: vec![entry(created_by, None)], ..Outcome::default() }
 }
 
 /// `[a b]`.

@@ -18,7 +18,7 @@ pub(crate) struct Keyword {
     /// Grammar of a line whose variables are not expanded (§1.8, phase P of §24).
     pub(crate) validate: fn(&Statement, &mut Findings),
     /// None only together with an error among the findings.
-    pub(crate) apply: fn(&Statement, Stage, &mut Findings) -> Option<Outcome>,
+    pub(crate) apply: fn(&Statement, &Stage, &mut Findings) -> Option<Outcome>,
 }
 
 impl Keyword {

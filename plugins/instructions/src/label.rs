@@ -1,6 +1,6 @@
 //! LABEL: facts about the image (§15.3).
 
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::Findings;
 use crate::history::configured;
@@ -14,18 +14,15 @@ pub(crate) static LABEL: Keyword = Keyword {
     form: PAIRS,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["adds-only"],
+    traits: &["stateless"],
     validate: pairs::validate,
     apply,
 };
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, _: &Stage, findings: &mut Findings) -> Option<Outcome> {
     let set = pairs::read(statement, findings)?;
-    let mut config = stage.config;
-    for pair in &set {
-        pairs::set(&mut config.labels, pair);
-    }
-    Some(configured(config, format!("LABEL{}", pairs::written(&set))))
+    let created_by = format!("LABEL{}", pairs::written(&set));
+    Some(configured(set.into_iter().map(ConfigChange::Label).collect(), created_by))
 }
 
 #[cfg(test)]
@@ -35,11 +32,10 @@ mod tests {
     #[test]
     fn labels_are_added_or_replaced() {
         let mut line = Line::new("LABEL a=2 \"b c\"=\"d e\"");
-        line.stage.config.labels = vec![pair("a", "1")];
+        line.config.labels = vec![pair("a", "1")];
         let applied = line.apply();
         assert_eq!(applied.config().labels, [pair("a", "2"), pair("b c", "d e")]);
         assert_eq!(applied.history(), ["LABEL a=2 b c=d e"]);
-        assert!(applied.outcome.set_env.is_empty());
     }
 
     #[test]

@@ -39,7 +39,8 @@ use kiln_sdk::diagnose::nearest;
 use kiln_sdk::plugin::{Instruction, Plugin};
 use kiln_sdk::wit::describe::{Example, PluginInfo};
 use kiln_sdk::wit::diagnostics::Diagnostic;
-use kiln_sdk::wit::instruction_types::{Descriptor, InstructionError, Invocation, Outcome, Statement};
+use kiln_sdk::wit::instruction_types::{Descriptor, InstructionError, Outcome, Stage, Statement};
+use kiln_sdk::wit::types::Pair;
 
 use findings::Findings;
 use keyword::Keyword;
@@ -100,8 +101,7 @@ impl Instruction for Instructions {
         findings.into_list()
     }
 
-    fn apply(invocation: Invocation) -> Result<Outcome, InstructionError> {
-        let Invocation { statement, stage, .. } = invocation;
+    fn apply(statement: Statement, stage: &Stage, _: &[Pair]) -> Result<Outcome, InstructionError> {
         let Some(keyword) = find(&statement.keyword) else {
             return Err(InstructionError::Unknown(unknown(&statement.keyword)));
         };
@@ -145,7 +145,7 @@ mod tests {
     fn a_keyword_of_somebody_else_is_unknown_with_a_near_match() {
         let mut line = Line::new("CMD x");
         line.statement.keyword = "CDM".into();
-        let Err(InstructionError::Unknown(message)) = Instructions::apply(line.invocation()) else {
+        let Err(InstructionError::Unknown(message)) = line.asked() else {
             panic!("applied");
         };
         assert_eq!(message, "no instruction `CDM`; there is `CMD`");
@@ -242,11 +242,11 @@ mod tests {
                     line.statement.flag_values.push(FlagValue { name: flag.name, values, at: place.clone() });
                 }
             }
-            line.stage.config.working_dir = WORDS[below(WORDS.len())].into();
+            line.stage.working_dir = WORDS[below(WORDS.len())].into();
             line.stage.has_base = below(2) == 0;
             line = line.heredoc(WORDS[below(WORDS.len())], WORDS[below(WORDS.len())]);
             line.validate();
-            let Ok(outcome) = Instructions::apply(line.invocation()) else { continue };
+            let Ok(outcome) = line.asked() else { continue };
             applied += 1;
             let ops = outcome.fragment.ops.len() as u32;
             assert!(outcome.root.is_none_or(|root| root.op < ops));

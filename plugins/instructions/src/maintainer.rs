@@ -1,6 +1,6 @@
 //! MAINTAINER: the author of the image, in the old way (§13.7).
 
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::{Findings, check};
 use crate::history::configured;
@@ -14,7 +14,7 @@ pub(crate) static MAINTAINER: Keyword = Keyword {
     form: RAW,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["adds-only", "no-on-build"],
+    traits: &["no-on-build", "stateless"],
     validate,
     apply,
 };
@@ -31,11 +31,10 @@ fn validate(statement: &Statement, findings: &mut Findings) {
     }
 }
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, _: &Stage, findings: &mut Findings) -> Option<Outcome> {
     let name = only(statement, "a name", findings)?;
-    let mut config = stage.config;
-    config.author.clone_from(&name.value);
-    Some(configured(config, format!("MAINTAINER {}", name.value)))
+    let change = ConfigChange::Author(name.value.clone());
+    Some(configured(vec![change], format!("MAINTAINER {}", name.value)))
 }
 
 #[cfg(test)]

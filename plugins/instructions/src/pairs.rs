@@ -48,17 +48,9 @@ pub(crate) fn read(statement: &Statement, findings: &mut Findings) -> Option<Vec
     Some(pairs)
 }
 
-/// The older value makes room for the newer one where it stands.
-pub(crate) fn set(pairs: &mut Vec<Pair>, pair: &Pair) {
-    match pairs.iter_mut().find(|known| known.key == pair.key) {
-        Some(known) => known.value.clone_from(&pair.value),
-        None => pairs.push(pair.clone()),
-    }
-}
-
 /// ` k=v k2=v2`.
 pub(crate) fn written(pairs: &[Pair]) -> String {
-    pairs.iter().map(|pair| format!(" {}={}", pair.key, pair.value)).collect()
+    pairs.iter().flat_map(|pair| [" ", &pair.key, "=", &pair.value]).collect()
 }
 
 fn judge(statement: &Statement, findings: &mut Findings) -> bool {

@@ -1,5 +1,7 @@
 //! RUN: a command whose changes become a layer (§11), its here-documents (§6.8), and its place in the history.
 
+use std::collections::BTreeMap;
+
 use kiln_sdk::GraphBuilder;
 use kiln_sdk::diagnose::nearest;
 use kiln_sdk::wit::diagnostics::Diagnostic;
@@ -49,22 +51,22 @@ fn validate(statement: &Statement, findings: &mut Findings) {
     }
 }
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, stage: &Stage, findings: &mut Findings) -> Option<Outcome> {
     let mut graph = GraphBuilder::new().at(&statement.at, statement.original.as_str());
     let mut mounts = Mounts::default();
     for flag in flags(statement, "mount") {
-        mounts.add(flag, &stage.config.working_dir, &mut graph, findings);
+        mounts.add(flag, &stage.working_dir, &mut graph, findings);
     }
     let network = network(statement, findings);
     let security = security(statement, findings);
     let devices = flags(statement, "device").filter_map(|flag| device(flag, findings)).collect();
-    let args = command(statement, &stage, &mut graph, &mut mounts, findings)?;
+    let args = command(statement, stage, &mut graph, &mut mounts, findings)?;
     if !stage.has_base && mounts.mounts.is_empty() && !statement.json {
-        warn_of_no_shell(statement, &stage, "RUN", findings);
+        warn_of_no_shell(statement, stage, "RUN", findings);
     }
 
-    let created_by = format!("RUN {}{} # buildkit", declared(&stage), args.join(" "));
-    let mut env = stage.environment;
+    let created_by = format!("RUN {}{} # buildkit", declared(stage), args.join(" "));
+    let mut env = stage.environment.clone();
     if let Some(socket) = mounts.ssh_socket
         && !env.iter().any(|known| known.key == "SSH_AUTH_SOCK")
     {
@@ -77,8 +79,8 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
             args,
             env,
             secret_env: mounts.secret_env,
-            cwd: absolute("/", &stage.config.working_dir),
-            user: stage.config.user,
+            cwd: absolute("/", &stage.working_dir),
+            user: stage.user.clone(),
             mounts: mounts.mounts,
             network: network.into(),
             security: security.into(),
@@ -142,7 +144,7 @@ fn command(
             std::iter::once(line.to_owned()).chain(bodies).collect()
         }
     };
-    Some(with_shell(&stage.config, &stage.platform, &line))
+    Some(with_shell(stage, &line))
 }
 
 /// Whether the here-document is the whole command.
@@ -162,11 +164,12 @@ fn declared(stage: &Stage) -> String {
     if stage.args.is_empty() {
         return String::new();
     }
-    let value =
-        |name: &str| stage.environment.iter().rfind(|pair| pair.key == name).map_or("", |pair| &pair.value);
+    let values: BTreeMap<&str, &str> =
+        stage.environment.iter().map(|pair| (pair.key.as_str(), pair.value.as_str())).collect();
     let mut text = format!("|{} ", stage.args.len());
     for name in &stage.args {
-        text.push_str(&format!("{name}={} ", value(name)));
+        let value = values.get(name.as_str()).copied().unwrap_or_default();
+        text.extend([name, "=", value, " "]);
     }
     text
 }

@@ -13,7 +13,7 @@ fn exec(applied: &Applied) -> &ExecOp {
 #[test]
 fn a_line_is_run_by_the_shell_on_the_stage() {
     let mut line = Line::new("RUN make && make install").env(&[("PATH", "/bin"), ("A", "1")]).in_dir("/src");
-    line.stage.config.user = "app".into();
+    line.stage.user = "app".into();
     let applied = line.apply();
     let exec = exec(&applied);
     assert_eq!(exec.args, ["/bin/sh", "-c", "make && make install"]);
@@ -27,7 +27,7 @@ fn a_line_is_run_by_the_shell_on_the_stage() {
     assert!(applied.is_base(bind.input.unwrap()));
     assert_eq!(applied.history(), ["RUN /bin/sh -c make && make install # buildkit"]);
     assert_eq!(applied.outcome.history[0].layer, applied.outcome.root.map(|root| root.op));
-    assert_eq!(applied.outcome.config, None);
+    assert_eq!(applied.outcome.changes, []);
     applied.finds_nothing();
 }
 
@@ -45,7 +45,7 @@ fn the_shell_is_that_of_the_stage_or_platform() {
     let mut line = Line::new("RUN x");
     line.stage.platform.os = "windows".into();
     assert_eq!(exec(&line.apply()).args, ["cmd", "/S", "/C", "x"]);
-    line.stage.config.shell = vec!["powershell".into(), "-c".into()];
+    line.stage.shell = vec!["powershell".into(), "-c".into()];
     assert_eq!(line.apply().history(), ["RUN powershell -c x # buildkit"]);
 }
 

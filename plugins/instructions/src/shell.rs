@@ -1,7 +1,7 @@
 //! SHELL: what runs lines in shell form from here on (§13.6).
 
 use kiln_sdk::wit::diagnostics::Diagnostic;
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::Findings;
 use crate::history::{bracketed, configured};
@@ -15,21 +15,20 @@ pub(crate) static SHELL: Keyword = Keyword {
     form: COMMAND,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["adds-only"],
+    traits: &["stateless"],
     validate: |statement, findings| {
         judge(statement, findings);
     },
     apply,
 };
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, _: &Stage, findings: &mut Findings) -> Option<Outcome> {
     if !judge(statement, findings) {
         return None;
     }
-    let mut config = stage.config;
-    config.shell = elements(statement);
-    let created_by = format!("SHELL {}", bracketed(&config.shell));
-    Some(configured(config, created_by))
+    let shell = elements(statement);
+    let created_by = format!("SHELL {}", bracketed(&shell));
+    Some(configured(vec![ConfigChange::Shell(shell)], created_by))
 }
 
 fn judge(statement: &Statement, findings: &mut Findings) -> bool {

@@ -2,13 +2,9 @@
 
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::instruction_types::{Stage, Statement};
-use kiln_sdk::wit::types::{ImageConfig, Platform};
 
 use crate::findings::{Findings, check};
 use crate::json;
-
-/// The `PATH` that an image made from `scratch` begins with (§10.4).
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The text of a line in shell form; empty when there is none.
 pub(crate) fn text(statement: &Statement) -> &str {
@@ -24,13 +20,13 @@ pub(crate) fn elements(statement: &Statement) -> Vec<String> {
 pub(crate) fn argv(statement: &Statement, stage: &Stage) -> Vec<String> {
     match statement.json {
         true => elements(statement),
-        false => with_shell(&stage.config, &stage.platform, text(statement)),
+        false => with_shell(stage, text(statement)),
     }
 }
 
-pub(crate) fn with_shell(config: &ImageConfig, platform: &Platform, text: &str) -> Vec<String> {
-    let mut argv = match (config.shell.is_empty(), platform.os.as_str()) {
-        (false, _) => config.shell.clone(),
+pub(crate) fn with_shell(stage: &Stage, text: &str) -> Vec<String> {
+    let mut argv = match (stage.shell.is_empty(), stage.platform.os.as_str()) {
+        (false, _) => stage.shell.clone(),
         (true, "windows") => ["cmd", "/S", "/C"].map(String::from).to_vec(),
         (true, _) => ["/bin/sh", "-c"].map(String::from).to_vec(),
     };
@@ -81,7 +77,7 @@ pub(crate) fn warn_of_shell(statement: &Statement, stage: &Stage, findings: &mut
     }
     let keyword = statement.keyword.to_ascii_uppercase();
     warn_of_json(statement, text(statement), &keyword, findings);
-    if stage.config.shell.is_empty() {
+    if stage.shell.is_empty() {
         let message =
             format!("{keyword} in shell form: the program does not get the signals that stop a container");
         let help = format!(
@@ -99,7 +95,7 @@ pub(crate) fn warn_of_no_shell(
     instruction: &str,
     findings: &mut Findings,
 ) {
-    let shell = with_shell(&stage.config, &stage.platform, "").into_iter().next().unwrap_or_default();
+    let shell = with_shell(stage, "").into_iter().next().unwrap_or_default();
     let doubt = match stage.has_base {
         false => "and there are no files here yet",
         true if is_from_scratch(stage) => {
@@ -113,19 +109,8 @@ pub(crate) fn warn_of_no_shell(
     findings.push(Diagnostic::warning("no-shell", message).at(&statement.at).help(help));
 }
 
-/// Whether the stage has nothing of a base image: the configuration of `scratch` (§10.4), apart from what earlier
-/// instructions said, and no command or archive that could have brought a shell.
+/// Whether the stage has nothing of a base image, and no command or archive that could have brought a shell.
 fn is_from_scratch(stage: &Stage) -> bool {
-    let config = &stage.config;
     let said = |keyword: &str| stage.earlier.iter().any(|earlier| earlier == keyword);
-    let path = config.env.first().is_some_and(|first| first.key == "PATH" && first.value == DEFAULT_PATH);
-    path && (config.env.len() == 1 || said("ENV"))
-        && (config.working_dir == "/" || said("WORKDIR"))
-        && (config.cmd.is_none() || said("CMD"))
-        && (config.entrypoint.is_none() || said("ENTRYPOINT"))
-        && (config.labels.is_empty() || said("LABEL"))
-        && (config.user.is_empty() || said("USER"))
-        && config.shell.is_empty()
-        && !said("RUN")
-        && !said("ADD")
+    stage.base.is_empty() && stage.shell.is_empty() && !said("RUN") && !said("ADD")
 }

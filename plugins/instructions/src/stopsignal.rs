@@ -2,7 +2,7 @@
 
 use kiln_sdk::diagnose::nearest;
 use kiln_sdk::wit::diagnostics::Diagnostic;
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::Findings;
 use crate::history::configured;
@@ -16,7 +16,7 @@ pub(crate) static STOPSIGNAL: Keyword = Keyword {
     form: TEXT,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["adds-only"],
+    traits: &["stateless"],
     validate: |statement, findings| {
         only(statement, "the signal", findings);
         comment_in_text(statement, "the signal's name", findings);
@@ -31,7 +31,7 @@ const NAMES: [&str; 36] = [
     "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU", "XFSZ",
 ];
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, stage: &Stage, findings: &mut Findings) -> Option<Outcome> {
     let signal = only(statement, "the signal", findings)?;
     if stage.platform.os == "windows" {
         let message = "STOPSIGNAL: Windows has no signals";
@@ -50,9 +50,8 @@ fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option
         findings.push(error);
         return None;
     }
-    let mut config = stage.config;
-    config.stop_signal.clone_from(&signal.value);
-    Some(configured(config, format!("STOPSIGNAL {}", signal.value)))
+    let change = ConfigChange::StopSignal(signal.value.clone());
+    Some(configured(vec![change], format!("STOPSIGNAL {}", signal.value)))
 }
 
 fn is_signal(text: &str) -> bool {

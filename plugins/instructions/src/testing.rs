@@ -4,8 +4,7 @@ use kiln_sdk::plugin::Instruction;
 use kiln_sdk::wit::diagnostics::{Diagnostic, Severity, Span};
 use kiln_sdk::wit::graph::{Hole, Op, OpKind, Output};
 use kiln_sdk::wit::instruction_types::{
-    Argument, Descriptor, FlagKind, FlagValue, Heredoc, InstructionError, Invocation, Outcome, Split, Stage,
-    Statement,
+    Argument, Descriptor, FlagKind, FlagValue, Heredoc, InstructionError, Outcome, Split, Stage, Statement,
 };
 use kiln_sdk::wit::types::{ImageConfig, Pair, Platform};
 
@@ -15,6 +14,8 @@ use crate::{Instructions, json};
 pub(crate) struct Line {
     pub(crate) statement: Statement,
     pub(crate) stage: Stage,
+    /// What the configuration is before the line.
+    pub(crate) config: ImageConfig,
 }
 
 pub(crate) fn pair(key: &str, value: &str) -> Pair {
@@ -71,13 +72,17 @@ impl Line {
             index: 0,
             platform: Platform::default(),
             build_platform: Platform::default(),
+            base: "docker.io/library/debian:latest".into(),
+            user: String::new(),
+            working_dir: String::new(),
+            shell: Vec::new(),
+            config: None,
             environment: config.env.clone(),
-            config,
             args: Vec::new(),
             earlier: Vec::new(),
             has_base: true,
         };
-        Self { statement, stage }
+        Self { statement, stage, config }
     }
 
     /// A here-document whose operator is among the words of the line.
@@ -102,7 +107,7 @@ impl Line {
 
     /// Variables of the image, and so of the stage.
     pub(crate) fn env(mut self, list: &[(&str, &str)]) -> Self {
-        self.stage.config.env = pairs(list);
+        self.config.env = pairs(list);
         self.stage.environment = pairs(list);
         self
     }
@@ -122,7 +127,7 @@ impl Line {
     }
 
     pub(crate) fn in_dir(mut self, dir: &str) -> Self {
-        self.stage.config.working_dir = dir.into();
+        self.stage.working_dir = dir.into();
         self
     }
 
@@ -136,11 +141,13 @@ impl Line {
     /// In a stage from `scratch`, with some instructions behind it.
     pub(crate) fn on_scratch(self, earlier: &[&str]) -> Self {
         let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        self.env(&[("PATH", path)]).in_dir("/").after(earlier)
+        let mut line = self.env(&[("PATH", path)]).in_dir("/").after(earlier);
+        line.stage.base.clear();
+        line
     }
 
-    pub(crate) fn invocation(&self) -> Invocation {
-        Invocation { statement: self.statement.clone(), stage: self.stage.clone(), options: Vec::new() }
+    pub(crate) fn asked(&self) -> Result<Outcome, InstructionError> {
+        Instructions::apply(self.statement.clone(), &self.stage, &[])
     }
 
     #[track_caller]
@@ -153,8 +160,14 @@ impl Line {
     /// [`apply`](Self::apply) for a statement that looks different once it is expanded.
     #[track_caller]
     pub(crate) fn evaluate(&self) -> Applied {
-        match Instructions::apply(self.invocation()) {
-            Ok(outcome) => Applied { outcome },
+        match self.asked() {
+            Ok(outcome) => {
+                let mut config = self.config.clone();
+                for change in &outcome.changes {
+                    config.change(change.clone());
+                }
+                Applied { outcome, config }
+            }
             Err(error) => panic!("{}: {error:?}", self.statement.original),
         }
     }
@@ -187,7 +200,7 @@ impl Line {
 
     #[track_caller]
     fn refused(&self, code: &str) -> Diagnostic {
-        let Err(InstructionError::Invalid(found)) = Instructions::apply(self.invocation()) else {
+        let Err(InstructionError::Invalid(found)) = self.asked() else {
             panic!("{} was applied", self.statement.original);
         };
         let error = found.iter().find(|it| it.code == code && it.is_error());
@@ -200,12 +213,15 @@ impl Line {
 
 pub(crate) struct Applied {
     pub(crate) outcome: Outcome,
+    config: ImageConfig,
 }
 
 impl Applied {
+    /// What the configuration is after the line.
     #[track_caller]
     pub(crate) fn config(&self) -> &ImageConfig {
-        self.outcome.config.as_ref().expect("the configuration changes")
+        assert!(!self.outcome.changes.is_empty(), "the configuration changes");
+        &self.config
     }
 
     pub(crate) fn history(&self) -> Vec<&str> {

@@ -83,7 +83,7 @@ pub(crate) struct Transfer<'a> {
     pub(crate) sources: Vec<&'a Argument>,
     heredocs: Vec<&'a Heredoc>,
     target: &'a Argument,
-    stage: Stage,
+    stage: &'a Stage,
     dest: String,
     owner: Option<Owner>,
     mode: String,
@@ -94,7 +94,7 @@ pub(crate) struct Transfer<'a> {
 }
 
 impl<'a> Transfer<'a> {
-    pub(crate) fn new(statement: &'a Statement, stage: Stage, findings: &mut Findings) -> Option<Self> {
+    pub(crate) fn new(statement: &'a Statement, stage: &'a Stage, findings: &mut Findings) -> Option<Self> {
         let (arguments, target) = split(statement, findings)?;
         let heredocs: Vec<&Heredoc> = arguments.iter().filter_map(|source| body(statement, source)).collect();
         if !heredocs.iter().all(|heredoc| judge_name(heredoc, &statement.at, findings)) {
@@ -115,7 +115,7 @@ impl<'a> Transfer<'a> {
             sources,
             heredocs,
             target,
-            dest: destination(&stage.config.working_dir, &target.value),
+            dest: destination(&stage.working_dir, &target.value),
             owner: chown(statement, link, findings),
             mode,
             exclude,
@@ -234,7 +234,7 @@ impl<'a> Transfer<'a> {
     /// Sources of several trees may end up as one file (§12.4). The engine, which knows whether the destination is a
     /// directory, sees each tree by itself, so this is said where nothing points to one.
     fn warn_of_overwriting(&self, findings: &mut Findings) {
-        let dir = absolute("/", &self.stage.config.working_dir);
+        let dir = absolute("/", &self.stage.working_dir);
         let is_dir =
             self.dest.ends_with('/') || dir == self.dest || dir.starts_with(&format!("{}/", self.dest));
         if self.actions.len() < 2 || is_dir {

@@ -1,7 +1,7 @@
 //! USER: whom later steps and the container run as (§13.2). Looked up when something runs, not here.
 
 use kiln_sdk::wit::diagnostics::Diagnostic;
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::Findings;
 use crate::history::configured;
@@ -15,7 +15,7 @@ pub(crate) static USER: Keyword = Keyword {
     form: TEXT,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["adds-only"],
+    traits: &["stateless"],
     validate: |statement, findings| {
         only(statement, "the user", findings);
         comment_in_text(statement, "the user's name", findings);
@@ -23,15 +23,13 @@ pub(crate) static USER: Keyword = Keyword {
     apply,
 };
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, _: &Stage, findings: &mut Findings) -> Option<Outcome> {
     let user = only(statement, "the user", findings)?;
     if user.value.trim().is_empty() {
         let message = format!("`{}` expands to nothing, which means root", user.original);
         findings.push(Diagnostic::warning("blank-value", message).at(&user.at));
     }
-    let mut config = stage.config;
-    config.user.clone_from(&user.value);
-    Some(configured(config, format!("USER {}", user.value)))
+    Some(configured(vec![ConfigChange::User(user.value.clone())], format!("USER {}", user.value)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! VOLUME: paths that a container keeps outside its image (§13.3).
 
 use kiln_sdk::wit::diagnostics::Diagnostic;
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::Findings;
 use crate::history::{bracketed, configured};
@@ -16,7 +16,7 @@ pub(crate) static VOLUME: Keyword = Keyword {
     form: PATHS,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["adds-only"],
+    traits: &["stateless"],
     validate,
     apply,
 };
@@ -49,18 +49,13 @@ fn judge(statement: &Statement, findings: &mut Findings) -> bool {
     good
 }
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, _: &Stage, findings: &mut Findings) -> Option<Outcome> {
     if !judge(statement, findings) {
         return None;
     }
     let paths = elements(statement);
-    let mut config = stage.config;
-    for path in &paths {
-        if !config.volumes.contains(path) {
-            config.volumes.push(path.clone());
-        }
-    }
-    Some(configured(config, format!("VOLUME {}", bracketed(&paths))))
+    let created_by = format!("VOLUME {}", bracketed(&paths));
+    Some(configured(paths.into_iter().map(ConfigChange::Volume).collect(), created_by))
 }
 
 #[cfg(test)]
@@ -70,7 +65,7 @@ mod tests {
     #[test]
     fn paths_are_added_once() {
         let mut line = Line::new("VOLUME /a /b");
-        line.stage.config.volumes = vec!["/b".into()];
+        line.config.volumes = vec!["/b".into()];
         let applied = line.apply();
         assert_eq!(applied.config().volumes, ["/b", "/a"]);
         assert_eq!(applied.history(), ["VOLUME [/a /b]"]);

@@ -2,7 +2,7 @@
 
 use kiln_sdk::GraphBuilder;
 use kiln_sdk::wit::diagnostics::Diagnostic;
-use kiln_sdk::wit::instruction_types::{HeredocForm, Outcome, Stage, Statement};
+use kiln_sdk::wit::instruction_types::{ConfigChange, HeredocForm, Outcome, Stage, Statement};
 
 use crate::findings::Findings;
 use crate::history::entry;
@@ -18,7 +18,7 @@ pub(crate) static WORKDIR: Keyword = Keyword {
     form: TEXT,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["adds-only"],
+    traits: &[],
     validate: |statement, findings| {
         only(statement, "a path", findings);
         comment_in_text(statement, "the path", findings);
@@ -26,28 +26,26 @@ pub(crate) static WORKDIR: Keyword = Keyword {
     apply,
 };
 
-fn apply(statement: &Statement, stage: Stage, findings: &mut Findings) -> Option<Outcome> {
+fn apply(statement: &Statement, stage: &Stage, findings: &mut Findings) -> Option<Outcome> {
     let path = only(statement, "a path", findings)?;
     if path.value.is_empty() {
         let message = format!("`{}` expands to nothing: the working directory stays", path.original);
         findings.push(Diagnostic::warning("blank-value", message).at(&path.at));
     }
-    let mut config = stage.config;
-    let place = absolute(&config.working_dir, &path.value);
+    let place = absolute(&stage.working_dir, &path.value);
     // The configuration keeps an absolute path as it is written; only one that had to be joined is cleaned.
     let dir = if path.value.starts_with('/') { path.value.clone() } else { place.clone() };
     let mut graph = GraphBuilder::new().at(&statement.at, statement.original.as_str());
     let root = (place != "/").then(|| {
         let base = stage.has_base.then(|| graph.base());
-        let owner = (!config.user.is_empty()).then(|| owner(&config.user));
+        let owner = (!stage.user.is_empty()).then(|| owner(&stage.user));
         graph.make_dir(base, place.as_str(), owner)
     });
     let created_by = format!("WORKDIR {dir}");
-    config.working_dir = dir;
     Some(Outcome {
         fragment: graph.finish(),
         root,
-        config: Some(config),
+        changes: vec![ConfigChange::WorkingDir(dir)],
         history: vec![entry(created_by, root.map(|root| root.op))],
         ..Outcome::default()
     })
@@ -70,7 +68,7 @@ mod tests {
             ("/", "~", "/~"),
         ] {
             let mut line = Line::new(&format!("WORKDIR {text}"));
-            line.stage.config.working_dir = before.into();
+            line.stage.working_dir = before.into();
             let applied = line.apply();
             assert_eq!(applied.config().working_dir, expected);
             assert_eq!(applied.history(), [format!("WORKDIR {expected}")]);
@@ -80,7 +78,7 @@ mod tests {
     #[test]
     fn the_directory_is_made_for_the_user_of_the_stage() {
         let mut line = Line::new("WORKDIR /srv/app");
-        line.stage.config.user = "app:staff".into();
+        line.stage.user = "app:staff".into();
         let applied = line.apply();
         let root = applied.root();
         let OpKind::File(FileOp { base: Some(base), actions }) = root else { panic!("{root:?}") };

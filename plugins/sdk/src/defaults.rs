@@ -62,6 +62,7 @@ impl Default for Outcome {
             fragment: Graph::default(),
             root: None,
             config: None,
+            changes: Vec::new(),
             set_env: Vec::new(),
             history: Vec::new(),
             expansion: Vec::new(),

@@ -11,8 +11,9 @@
 //! use kiln_sdk::wit::describe::PluginInfo;
 //! use kiln_sdk::wit::diagnostics::Diagnostic;
 //! use kiln_sdk::wit::instruction_types::{
-//!     ArgumentForm, Descriptor, HeredocForm, InstructionError, Invocation, Outcome, Split, Statement,
+//!     ArgumentForm, Descriptor, HeredocForm, InstructionError, Outcome, Split, Stage, Statement,
 //! };
+//! use kiln_sdk::wit::types::Pair;
 //!
 //! /// `TOUCH PATH…`: empty files.
 //! struct Touch;
@@ -50,8 +51,7 @@
 //!         empty.map(|statement| Diagnostic::error("no-path", "TOUCH needs a path").at(&statement.at)).collect()
 //!     }
 //!
-//!     fn apply(invocation: Invocation) -> Result<Outcome, InstructionError> {
-//!         let Invocation { statement, stage, .. } = invocation;
+//!     fn apply(statement: Statement, stage: &Stage, _: &[Pair]) -> Result<Outcome, InstructionError> {
 //!         let mut graph = GraphBuilder::new().at(&statement.at, statement.original.as_str());
 //!         let mut root = stage.has_base.then(|| graph.base());
 //!         for path in &statement.arguments {
@@ -64,6 +64,7 @@
 //! kiln_sdk::export_instruction!(Touch);
 //! ```
 
+mod config;
 pub mod crash;
 mod defaults;
 pub mod diagnose;

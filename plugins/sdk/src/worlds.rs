@@ -37,11 +37,6 @@ guard! {
     describe as Plugin {
         fn describe() -> PluginInfo;
     }
-    instruction as Instruction {
-        fn instructions() -> Vec<Descriptor>;
-        fn validate(statements: Vec<Statement>) -> Vec<Diagnostic>;
-        fn apply(invocation: Invocation) -> Result<Outcome, InstructionError>;
-    }
     derive as Derive {
         fn derive(task: String, inputs: Vec<Tree>) -> Result<Derivation, Vec<Diagnostic>>;
     }
@@ -82,6 +77,24 @@ guard! {
     image_transform as Transform {
         fn transform(build: BuildFacts, image: ImageFacts, root: &Tree, scans: Vec<ScanTree>)
             -> Result<Changes, Vec<Diagnostic>>;
+    }
+}
+
+impl<T: plugin::Instruction> exports::instruction::Guest for Guarded<T> {
+    fn instructions() -> Vec<Descriptor> {
+        crash::install();
+        T::instructions()
+    }
+
+    fn validate(statements: Vec<Statement>) -> Vec<Diagnostic> {
+        crash::install();
+        T::validate(statements)
+    }
+
+    fn apply(invocation: Invocation) -> Vec<Result<Outcome, InstructionError>> {
+        crash::install();
+        let Invocation { stage, statements, options } = invocation;
+        statements.into_iter().map(|statement| T::apply(statement, &stage, &options)).collect()
     }
 }
 

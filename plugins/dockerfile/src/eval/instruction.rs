@@ -4,13 +4,12 @@ use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::graph::{FileAction, Graph, HistoryEntry, Hole, OpKind, Output};
 use kiln_sdk::wit::instruction_types::{Argument, Descriptor, InstructionError, Outcome, Statement};
 
-use super::{Evaluation, HISTORY_COMMENT, Step, no_statement};
+use super::{Evaluation, HISTORY_COMMENT, Step, Waiting};
 use crate::arguments;
 use crate::assemble::{Filling, Placed, Root, Stamp};
 use crate::directives::CheckOptions;
 use crate::findings::check;
 use crate::ignore::clean;
-use crate::lists::ADDS_ONLY;
 use crate::parse::Line;
 
 impl Evaluation<'_, '_> {
@@ -19,43 +18,64 @@ impl Evaluation<'_, '_> {
         line: &Line,
         descriptor: &Descriptor,
         escape: char,
-        local: Option<&CheckOptions>,
+        local: Option<CheckOptions>,
+        waiting: &mut Waiting<'_>,
     ) {
         let cut = arguments::cut(line, descriptor, escape, Some(&self.state.scope));
-        self.undefined(cut.undefined, local);
+        let has = |name: &str| descriptor.traits.iter().any(|word| word == name);
+        let is_stateless = has("stateless");
+        if !is_stateless || !cut.problems.is_empty() {
+            self.go_on(std::mem::take(waiting));
+        }
+        self.undefined(cut.undefined, local.as_ref());
         if !cut.problems.is_empty() {
             return self.findings.extend(cut.problems);
         }
-        self.before(&cut.statement, local);
-        let has = |name: &str| descriptor.traits.iter().any(|word| word == name);
-        let (wants_environment, adds_only) = (has("environment"), has(ADDS_ONLY));
-        if !adds_only {
-            self.lists.lend(&mut self.invocation.stage.config);
+        self.before(&cut.statement, local.as_ref());
+        if is_stateless {
+            return waiting.add_statement(cut.statement, local);
         }
+        let wants_environment = has("environment");
+        let stage = &mut self.invocation.stage;
         if wants_environment {
-            self.invocation.stage.environment = self.state.scope.environment.lend();
-            self.invocation.stage.args = std::mem::take(&mut self.state.scope.args);
+            stage.environment = self.state.scope.environment.lend();
+            stage.args = self.state.scope.args.lend();
         }
-        self.invocation.statement = cut.statement;
-        let answer = self.around.host.apply(&self.invocation);
-        let statement = std::mem::replace(&mut self.invocation.statement, no_statement());
+        if has("config") {
+            stage.config = Some(self.state.config.lend());
+        }
+        self.invocation.statements.push(cut.statement);
+        let answer = self.around.host.apply(&self.invocation).pop();
+        let statement = self.invocation.statements.pop();
+        let stage = &mut self.invocation.stage;
         if wants_environment {
-            self.state.scope.environment.take_back(std::mem::take(&mut self.invocation.stage.environment));
-            self.state.scope.args = std::mem::take(&mut self.invocation.stage.args);
+            self.state.scope.environment.take_back(std::mem::take(&mut stage.environment));
+            self.state.scope.args.take_back(std::mem::take(&mut stage.args));
         }
-        if !adds_only {
-            self.lists.take_back(&mut self.invocation.stage.config);
+        if let Some(config) = stage.config.take() {
+            self.state.config.take_back(config);
         }
+        if let (Some(statement), Some(answer)) = (statement, answer) {
+            self.answer(&statement, answer, local.as_ref());
+        }
+    }
+
+    /// Takes over what a plugin makes of a statement.
+    pub(super) fn answer(
+        &mut self,
+        statement: &Statement,
+        answer: Result<Outcome, InstructionError>,
+        local: Option<&CheckOptions>,
+    ) {
         match answer {
-            Ok(outcome) => self.outcome(&statement, outcome, adds_only, local),
+            Ok(outcome) => self.outcome(statement, outcome, local),
             Err(InstructionError::Invalid(problems)) => {
                 for problem in problems {
                     self.findings.add(problem, local);
                 }
             }
             Err(InstructionError::Unknown(message)) => {
-                self.findings
-                    .add(Diagnostic::error("unknown-instruction", message).at(&line.keyword_span()), None);
+                self.findings.add(Diagnostic::error("unknown-instruction", message).at(&statement.at), None);
             }
         }
     }
@@ -85,17 +105,14 @@ impl Evaluation<'_, '_> {
         }
     }
 
-    fn outcome(
-        &mut self,
-        statement: &Statement,
-        outcome: Outcome,
-        adds_only: bool,
-        local: Option<&CheckOptions>,
-    ) {
+    fn outcome(&mut self, statement: &Statement, outcome: Outcome, local: Option<&CheckOptions>) {
         for diagnostic in outcome.diagnostics {
             self.findings.add(diagnostic, local);
         }
-        let changed = outcome.root.is_some() || outcome.config.is_some() || !outcome.set_env.is_empty();
+        let changed = outcome.root.is_some()
+            || outcome.config.is_some()
+            || !outcome.changes.is_empty()
+            || !outcome.set_env.is_empty();
         self.ignored_files(statement, &outcome.fragment, local);
         let Some(placed) = self.fragment(statement, outcome.fragment, outcome.root) else { return };
         if outcome.history.is_empty() && changed {
@@ -107,18 +124,21 @@ impl Evaluation<'_, '_> {
             let comment = if entry.comment.is_empty() { HISTORY_COMMENT.to_owned() } else { entry.comment };
             self.state.history.push(HistoryEntry { created_by: entry.created_by, comment, layer });
         }
-        if let Some(mut config) = outcome.config {
-            let variables = match adds_only {
-                true => self.lists.add(&mut config),
-                false => self.lists.replace(&mut config),
-            };
-            for pair in variables {
-                self.state.scope.environment.set(&pair.key, &pair.value);
+        if let Some(config) = outcome.config {
+            for pair in self.state.config.replace(config) {
+                self.state.scope.environment.set(pair);
             }
-            self.invocation.stage.config = config;
+            let (stage, config) = (&mut self.invocation.stage, &self.state.config);
+            config.user().clone_into(&mut stage.user);
+            config.working_dir().clone_into(&mut stage.working_dir);
+            config.shell().clone_into(&mut stage.shell);
+        }
+        for change in outcome.changes {
+            self.change(change);
         }
         for pair in outcome.set_env {
-            self.state.scope.environment.set(&pair.key, &pair.value);
+            self.state.hides_variables |= self.state.config.env().value(&pair.key).is_some();
+            self.state.scope.environment.set(pair);
         }
         for text in outcome.expansion {
             self.expansion(&text, statement);

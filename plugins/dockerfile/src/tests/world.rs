@@ -9,7 +9,7 @@ use kiln_sdk::wit::diagnostics::{Diagnostic, Severity};
 use kiln_sdk::wit::frontend_types::{BuildRequest, BuildResult, TargetResult};
 use kiln_sdk::wit::graph::{Op, OpKind};
 use kiln_sdk::wit::instruction_types::{
-    ArgumentForm, Descriptor, HeredocForm, InstructionError, Invocation, Outcome, SourceText, Split,
+    ArgumentForm, Descriptor, HeredocForm, InstructionError, Invocation, Outcome, SourceText, Split, Stage,
     Statement,
 };
 use kiln_sdk::wit::source_types::{ContextInfo, ImageInfo, ImageRequest};
@@ -260,14 +260,21 @@ impl Host for World {
         prefixed(Instructions::validate(statements.to_vec()))
     }
 
-    fn apply(&self, invocation: &Invocation) -> Result<Outcome, InstructionError> {
-        if invocation.statement.keyword == "INCLUDE" {
-            let file = invocation.statement.arguments[0].value.clone();
+    fn apply(&self, invocation: &Invocation) -> Vec<Result<Outcome, InstructionError>> {
+        let Invocation { stage, statements, .. } = invocation;
+        statements.iter().map(|statement| self.apply_one(statement, stage)).collect()
+    }
+}
+
+impl World {
+    fn apply_one(&self, statement: &Statement, stage: &Stage) -> Result<Outcome, InstructionError> {
+        if statement.keyword == "INCLUDE" {
+            let file = statement.arguments[0].value.clone();
             let text = String::from_utf8_lossy(self.files.get(&file).map_or(&[], |it| it)).into_owned();
             let expansion = vec![SourceText { file, first_line: 1, text }];
             return Ok(Outcome { expansion, ..Outcome::default() });
         }
-        match Instructions::apply(invocation.clone()) {
+        match Instructions::apply(statement.clone(), stage, &[]) {
             Ok(outcome) => Ok(Outcome { diagnostics: prefixed(outcome.diagnostics), ..outcome }),
             Err(InstructionError::Invalid(list)) => Err(InstructionError::Invalid(prefixed(list))),
             Err(unknown) => Err(unknown),
