@@ -21,6 +21,10 @@ const READ_BYTES: u32 = 4 << 20;
 /// Files beyond this are no build files.
 const MAX_FILE_BYTES: usize = 64 << 20;
 
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static MEMORY: kiln_sdk::memory::Shelves = kiln_sdk::memory::Shelves::new();
+
 /// The component.
 #[derive(Debug)]
 pub struct Dockerfile;

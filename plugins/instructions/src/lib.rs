@@ -64,6 +64,10 @@ static KEYWORDS: [&Keyword; 15] = [
     &workdir::WORKDIR,
 ];
 
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static MEMORY: kiln_sdk::memory::Shelves = kiln_sdk::memory::Shelves::new();
+
 /// The component.
 #[derive(Debug)]
 pub struct Instructions;

@@ -69,6 +69,7 @@ pub mod crash;
 mod defaults;
 pub mod diagnose;
 pub mod graph;
+pub mod memory;
 pub mod plugin;
 pub mod wit;
 pub mod worlds;
