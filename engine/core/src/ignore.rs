@@ -16,7 +16,7 @@ pub struct Ignore {
     names: HashMap<Box<[u8]>, u32>,
     extensions: HashMap<Box<[u8]>, u32>,
     suffixes: Vec<(Screen, Box<[u8]>, u32)>,
-    odd: Vec<u32>,
+    odd: Vec<(Screen, u32)>,
     /// Of the rules above, the last plain one and the last with `!`.
     anywhere: [Option<u32>; 2],
 }
@@ -127,7 +127,7 @@ impl Ignore {
     fn class(&mut self, pattern: &PathPattern, negated: bool) {
         let index = self.rules.len() as u32;
         match pattern {
-            PathPattern::Odd(_) => self.odd.push(index),
+            PathPattern::Odd(odd) => self.odd.push((odd.screen(), index)),
             PathPattern::Parts(parts) => match anywhere(parts) {
                 None => return,
                 Some(Anywhere::Name(name)) => drop(self.names.insert(name.into(), index)),
@@ -305,9 +305,10 @@ impl<'a> Level<'a> {
                     decided = Some(*rule);
                 }
             }
-            for rule in &ignore.odd {
+            let whole = if ignore.odd.is_empty() { name } else { Name::of(path.as_bytes()) };
+            for (screen, rule) in &ignore.odd {
                 let pattern = &ignore.rules[*rule as usize].pattern;
-                if Some(*rule) > decided && pattern.matches(path.as_bytes()) {
+                if whole.may_pass(screen) && Some(*rule) > decided && pattern.matches(whole.bytes) {
                     decided = Some(*rule);
                 }
             }

@@ -1,6 +1,6 @@
 //! Matches patterns in which a `**` touches other characters, as the reference happens to read them.
 
-use super::{Class, Glob, PatternError, decode};
+use super::{Class, Glob, PatternError, Screen, bits, decode};
 
 /// A pattern with a `**` that is no component of its own: `**x`, `a**`, `a**b/c`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +76,28 @@ impl Odd {
         match self {
             Self::Suffix(text) => path.ends_with(text),
             Self::States(states) => states.matches(path),
+        }
+    }
+}
+
+impl Odd {
+    /// What every path has that it can match.
+    pub fn screen(&self) -> Screen {
+        let text: Vec<u32> = match self {
+            Self::Suffix(text) => text.iter().map(|byte| u32::from(*byte)).collect(),
+            Self::States(machine) => {
+                let chars = machine.states.iter().map(|state| match state {
+                    State::Char(c) => *c,
+                    _ => u32::MAX,
+                });
+                chars.collect()
+            }
+        };
+        let ascii = |c: &u32| u8::try_from(*c).ok().filter(u8::is_ascii);
+        Screen {
+            occurring: bits(&text.iter().filter_map(ascii).collect::<Vec<u8>>()),
+            first: 0,
+            last: text.last().and_then(ascii).unwrap_or_default(),
         }
     }
 }

@@ -129,6 +129,13 @@ fn a_look_at_a_name_refuses_nothing_that_matches() {
             matched += 1;
             assert!(Name::of(name.as_bytes()).may_pass(&glob.screen()), "{pattern} {name}");
         }
+        let path = format!("{pattern}/{name}");
+        for odd in [format!("**/{pattern}**{name}"), format!("**{name}"), format!("a**/{pattern}")] {
+            let Ok(PathPattern::Odd(odd)) = PathPattern::parse(odd.as_bytes()) else { continue };
+            for path in [&name, &path] {
+                assert!(!odd.matches(path.as_bytes()) || Name::of(path.as_bytes()).may_pass(&odd.screen()));
+            }
+        }
     }
     assert!(matched > 1_000, "{matched}");
 }
