@@ -253,6 +253,9 @@ fn unused_arguments(
     done: &[(Vec<Option<StageState>>, Option<Output>)],
     findings: &mut Findings,
 ) {
+    if build_args.is_empty() {
+        return;
+    }
     let mut known: BTreeSet<String> = BTreeSet::new();
     for line in file.globals.iter().chain(file.stages.iter().flat_map(|stage| stage.lines.iter())) {
         let arguments = match line.keyword.as_str() {

@@ -104,6 +104,11 @@ fn is_legacy(statement: &Statement) -> bool {
 /// blank is too rare a name to matter.
 fn first_word(pair: &Argument) -> &str {
     let text = pair.original.trim_start();
+    // Nearly always there is a plain name before an equals sign.
+    let plain = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(byte)).count();
+    if text.as_bytes().get(plain) == Some(&b'=') {
+        return text;
+    }
     let mut quote = None;
     let mut escaped = false;
     for (i, letter) in text.char_indices() {
