@@ -61,8 +61,8 @@ impl Configuration {
         match change {
             ConfigChange::Env(pair) => self.env.set(pair),
             ConfigChange::Label(pair) => self.labels.set(pair),
-            ConfigChange::ExposedPort(port) => self.exposed_ports.add(port),
-            ConfigChange::Volume(path) => self.volumes.add(path),
+            ConfigChange::ExposedPort(port) => self.exposed_ports.add(&port),
+            ConfigChange::Volume(path) => self.volumes.add(&path),
             other => self.rest.change(other),
         }
     }

@@ -22,7 +22,7 @@ use crate::host::Host;
 use crate::ignore::IgnoreFile;
 use crate::onbuild;
 use crate::parse::{Keywords, Line};
-use crate::scope::{Argument, BuildArgs, Globals, SCANS, StageScope, declared, description};
+use crate::scope::{Argument, BuildArgs, Declared, Globals, SCANS, StageScope, declared, description};
 use crate::stages::unknown_instruction;
 
 use waiting::{Waiting, Work};
@@ -215,11 +215,17 @@ impl<'e, 'f> Evaluation<'e, 'f> {
         local: Option<CheckOptions>,
         waiting: &mut Waiting<'l>,
     ) {
-        if waiting.is_full() || waiting::has_variables(line) {
+        if waiting.is_full() {
             self.go_on(std::mem::take(waiting));
         }
         match line.keyword.as_str() {
-            "ARG" => waiting.add(Work::Arg(line, escape), local),
+            "ARG" => match declared(line, escape) {
+                Ok(declared) => waiting.add(Work::Arg(line, declared, escape), local),
+                Err(problem) => {
+                    self.go_on(std::mem::take(waiting));
+                    self.findings.add(problem, None);
+                }
+            },
             "ONBUILD" => waiting.add(Work::OnBuild(line), local),
             _ => match self.around.keywords.get(&line.keyword) {
                 Some(descriptor) => self.instruction(line, descriptor, escape, local, waiting),
@@ -249,14 +255,10 @@ impl<'e, 'f> Evaluation<'e, 'f> {
     }
 
     /// §8.2
-    fn arg(&mut self, line: &Line, escape: char, local: Option<&CheckOptions>) {
-        let names = match declared(line, escape) {
-            Ok(names) => names,
-            Err(problem) => return self.findings.add(problem, None),
-        };
+    fn arg(&mut self, line: &Line, declared: Vec<Declared>, escape: char, local: Option<&CheckOptions>) {
         checks::secret_arguments(line, escape, local, self.findings);
         let mut created_by = "ARG".to_owned();
-        for argument in names {
+        for argument in declared {
             let name = argument.name.as_str();
             let mut value = self.around.build_args.get(name).cloned();
             if let (None, Some(default)) = (&value, &argument.default) {
@@ -274,7 +276,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
                 }
             }
             let value = value.or_else(|| self.around.globals.environment.value(name).map(str::to_owned));
-            self.state.scope.args.add(name.to_owned());
+            self.state.scope.args.add(name);
             created_by.push(' ');
             created_by.push_str(name);
             if let Some(value) = &value {

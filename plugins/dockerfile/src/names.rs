@@ -79,7 +79,7 @@ impl Names {
     pub fn of(names: Vec<String>) -> Self {
         let mut all = Names::default();
         for name in names {
-            all.add(name);
+            all.add(&name);
         }
         all
     }
@@ -88,9 +88,9 @@ impl Names {
         self.index.find(name, |at| &self.names[at]).is_some()
     }
 
-    pub fn add(&mut self, name: String) {
-        if !self.contains(&name) {
-            self.names.push(name);
+    pub fn add(&mut self, name: &str) {
+        if !self.contains(name) {
+            self.names.push(name.to_owned());
             self.index.note(self.names.len() - 1, |at| &self.names[at]);
         }
     }
@@ -185,7 +185,7 @@ mod tests {
         let mut names = Names::default();
         let name = |number: usize| format!("NAME_{number}");
         for number in (0..3_000).chain(0..3_000) {
-            names.add(name(number));
+            names.add(&name(number));
         }
         assert!((0..3_000).all(|number| names.contains(&name(number))));
         assert!(!names.contains(&name(3_000)) && !names.contains(""));

@@ -134,7 +134,7 @@ impl Globals {
         let mut globals = Globals::default();
         for (name, value) in predefined {
             globals.environment.set_to(name, build_args.get(*name).unwrap_or(value));
-            globals.names.add((*name).to_owned());
+            globals.names.add(name);
         }
         for line in lines {
             // Lines that cannot be read have been reported with the grammar of the file.
@@ -147,7 +147,7 @@ impl Globals {
                 if let Some(value) = &value {
                     globals.environment.set_to(&declared.name, value);
                 }
-                globals.names.add(declared.name.clone());
+                globals.names.add(&declared.name);
                 let description = description(&line.comments, &declared.name);
                 globals.arguments.push(Argument { declared, value, description });
             }

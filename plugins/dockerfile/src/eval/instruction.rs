@@ -4,7 +4,8 @@ use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::graph::{FileAction, Graph, HistoryEntry, Hole, OpKind, Output};
 use kiln_sdk::wit::instruction_types::{Argument, Descriptor, InstructionError, Outcome, Statement};
 
-use super::{Evaluation, HISTORY_COMMENT, Step, Waiting};
+use super::waiting::{Waiting, Watched};
+use super::{Evaluation, HISTORY_COMMENT, Step};
 use crate::arguments;
 use crate::assemble::{Filling, Placed, Root, Stamp};
 use crate::directives::CheckOptions;
@@ -21,11 +22,16 @@ impl Evaluation<'_, '_> {
         local: Option<CheckOptions>,
         waiting: &mut Waiting<'_>,
     ) {
-        let cut = arguments::cut(line, descriptor, escape, Some(&self.state.scope));
+        let watched = Watched::new(&self.state.scope, waiting);
+        let mut cut = arguments::cut(line, descriptor, escape, Some(&watched));
+        let is_early = watched.is_early();
         let has = |name: &str| descriptor.traits.iter().any(|word| word == name);
         let is_stateless = has("stateless");
-        if !is_stateless || !cut.problems.is_empty() {
+        if is_early || !is_stateless || !cut.problems.is_empty() {
             self.go_on(std::mem::take(waiting));
+        }
+        if is_early {
+            cut = arguments::cut(line, descriptor, escape, Some(&self.state.scope));
         }
         self.undefined(cut.undefined, local.as_ref());
         if !cut.problems.is_empty() {

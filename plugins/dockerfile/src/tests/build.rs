@@ -550,3 +550,61 @@ fn thousands_of_instructions_are_planned_quickly() {
     // Without optimisation and with everything else that runs: quadratic work would take minutes.
     assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
 }
+
+#[test]
+fn lines_that_do_not_see_each_other_are_applied_in_one_call() {
+    let mut text = String::from("ARG v=0\nFROM alpine\nARG v\n");
+    for number in 0..300 {
+        text += &format!("ENV E{number}={number}\nLABEL l{number}=$v\nEXPOSE {}\n", number + 1000);
+    }
+    let world = World::new(&text);
+    let built = world.build();
+    assert_eq!(*world.applied.borrow(), [1, 512, 387]);
+    assert_eq!(built.config().labels.len(), 300);
+    assert!(built.config().labels.iter().all(|label| label.value == "0"));
+    assert_eq!(built.history().len(), 901);
+}
+
+#[test]
+fn a_line_sees_what_lines_before_it_set_however_they_are_applied() {
+    let text = "FROM alpine\nENV A=1\nARG B=2 C=${A}0\nLABEL one=$A$B$C\nLABEL two=$A\nENV A=3\nARG B=$A\n\
+                LABEL three=$A$B$C four=${D:-none}\nARG D=5\nENV A=$D\nUSER $A\nEXPOSE $D$A\nSHELL [\"/s\"]\nCMD $A";
+    let world = World::new(text);
+    let built = world.build();
+    let labels: Vec<_> =
+        built.config().labels.iter().map(|label| format!("{}={}", label.key, label.value)).collect();
+    assert_eq!(labels, ["one=1210", "two=1", "three=3310", "four=none"]);
+    assert_eq!(
+        (built.config().user.as_str(), &*built.config().exposed_ports),
+        ("5", &["55/tcp".to_owned()][..])
+    );
+    assert_eq!(built.config().cmd, Some(vec!["/s".to_owned(), "$A".to_owned()]));
+    let env: Vec<_> = built.config().env.iter().map(|pair| format!("{}={}", pair.key, pair.value)).collect();
+    assert_eq!(env.last().map(String::as_str), Some("A=5"));
+    assert_eq!(
+        built.history(),
+        [
+            "ENV A=1",
+            "ARG B=2 C=10",
+            "LABEL one=1210",
+            "LABEL two=1",
+            "ENV A=3",
+            "ARG B=3",
+            "LABEL three=3310 four=none",
+            "ARG D=5",
+            "ENV A=5",
+            "USER 5",
+            "EXPOSE [55/tcp]",
+            "SHELL [/s]",
+            "CMD [\"/s\" \"$A\"]",
+        ]
+    );
+}
+
+#[test]
+fn a_variable_that_an_argument_hides_is_back_in_the_next_stage() {
+    let text = "FROM alpine AS a\nENV A=image\nARG A=argument\nLABEL in=$A\nFROM a\nLABEL after=$A";
+    let built = World::new(text).build();
+    let labels: Vec<_> = built.config().labels.iter().map(|label| label.value.as_str()).collect();
+    assert_eq!(labels, ["argument", "image"]);
+}

@@ -26,6 +26,8 @@ pub(crate) struct World {
     pub images: BTreeMap<String, ImageInfo>,
     /// What the host was asked for, in order.
     pub calls: RefCell<Vec<String>>,
+    /// How many lines each call of the instructions was for.
+    pub applied: RefCell<Vec<usize>>,
     pub request: Asked,
 }
 
@@ -262,6 +264,7 @@ impl Host for World {
 
     fn apply(&self, invocation: &Invocation) -> Vec<Result<Outcome, InstructionError>> {
         let Invocation { stage, statements, .. } = invocation;
+        self.applied.borrow_mut().push(statements.len());
         statements.iter().map(|statement| self.apply_one(statement, stage)).collect()
     }
 }
