@@ -122,9 +122,13 @@ fn options(file: &File, build_args: &BuildArgs, findings: &mut Findings) {
     }
 }
 
+/// How many lines are judged in one call: more would only need more memory at a time.
+const JUDGED: usize = 128;
+
 /// Judges the grammar of every line (§1.8).
 fn grammar(host: &dyn Host, file: &File, keywords: &Keywords, findings: &mut Findings) {
     let mut statements = Vec::new();
+    let mut judged = Vec::new();
     let mut nested = Vec::new();
     let mut problems = Vec::new();
     for line in file.globals.iter().chain(file.stages.iter().flat_map(|stage| stage.lines.iter())) {
@@ -136,6 +140,10 @@ fn grammar(host: &dyn Host, file: &File, keywords: &Keywords, findings: &mut Fin
                 if cut.problems.is_empty() {
                     statements.push(cut.statement);
                 }
+                if statements.len() == JUDGED {
+                    judged.append(&mut host.validate(&statements));
+                    statements.clear();
+                }
                 problems.extend(cut.problems);
             }
             (_, None) => {}
@@ -143,7 +151,10 @@ fn grammar(host: &dyn Host, file: &File, keywords: &Keywords, findings: &mut Fin
     }
     findings.extend(problems);
     let local: Vec<_> = file.stages.iter().flat_map(|stage| stage.lines.iter()).collect();
-    for finding in host.validate(&statements) {
+    if !statements.is_empty() {
+        judged.append(&mut host.validate(&statements));
+    }
+    for finding in judged {
         // The comment above a line silences what is found in it.
         let line = finding.primary.as_ref().map_or(0, |span| span.start.line);
         let at = local.partition_point(|candidate| candidate.logical.first_line <= line);

@@ -15,8 +15,8 @@ use crate::onbuild;
 use crate::parse::Line;
 use crate::scope::{Declared, StageScope};
 
-/// More are of no use, and what they need has to be held until they are applied.
-const MOST: usize = 512;
+/// More would only need more memory at a time.
+const MOST: usize = 128;
 
 /// Lines in order, read and not applied.
 #[derive(Default)]

@@ -559,7 +559,7 @@ fn lines_that_do_not_see_each_other_are_applied_in_one_call() {
     }
     let world = World::new(&text);
     let built = world.build();
-    assert_eq!(*world.applied.borrow(), [1, 512, 387]);
+    assert_eq!(*world.applied.borrow(), [1, 128, 128, 128, 128, 128, 128, 128, 3]);
     assert_eq!(built.config().labels.len(), 300);
     assert!(built.config().labels.iter().all(|label| label.value == "0"));
     assert_eq!(built.history().len(), 901);
