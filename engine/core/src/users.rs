@@ -14,7 +14,7 @@ pub type ReadFile<'f> = dyn FnMut(&'static str) -> Result<Option<Vec<u8>>, Strin
 pub struct Credentials {
     pub uid: u32,
     pub gid: u32,
-    /// Supplementary groups, sorted.
+    /// Supplementary groups, sorted, `gid` among them.
     pub groups: Vec<u32>,
     /// Of the user's passwd entry; `/root` for root without one, `/` for others.
     pub home: Vec<u8>,
@@ -130,11 +130,17 @@ pub fn owner_files(owner: &Owner) -> Vec<&'static str> {
     files
 }
 
-/// Who `user[:group]` is to a command that runs in the tree. Empty: root, without a look at any file but for the home.
+/// Who `user[:group]` is to a command that runs in the tree. Empty: root, as the files have it if they can be read.
 ///
 /// Without a group it is the primary one, with the supplementary ones; a number without a passwd entry has group 0.
-/// With a group it is that one alone.
+/// With a group it is that one alone. The group itself is always among the supplementary ones: a file that its group
+/// may not read must not open to a process that gave the group up (dockerfile.md, 13.2).
 pub fn credentials(user: &str, read: &mut ReadFile<'_>) -> Result<Credentials, UserError> {
+    let asked = !user.is_empty();
+    let read: &mut ReadFile<'_> = &mut |file| match read(file) {
+        Err(_) if !asked => Ok(None),
+        read => read,
+    };
     let (user, group) = match user.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|g| !g.is_empty())),
         None => (user, None),
@@ -164,16 +170,15 @@ pub fn credentials(user: &str, read: &mut ReadFile<'_>) -> Result<Credentials, U
         (Some(group), _) => group_number(group, read)?,
         (None, None) => 0,
         (None, Some(entry)) => {
-            if !user.is_empty() {
-                let text = load(GROUP, read)?.unwrap_or_default();
-                let member = lines(&text).filter(|line| line.has_member(entry.name));
-                groups.extend(member.filter_map(|line| line.number(2)));
-                groups.sort_unstable();
-                groups.dedup();
-            }
+            let text = load(GROUP, read)?.unwrap_or_default();
+            let member = lines(&text).filter(|line| line.has_member(entry.name));
+            groups.extend(member.filter_map(|line| line.number(2)));
             entry.number(3).unwrap_or(0)
         }
     };
+    groups.push(gid);
+    groups.sort_unstable();
+    groups.dedup();
     Ok(Credentials { uid, gid, groups, home: home.to_vec() })
 }
 
@@ -237,13 +242,13 @@ mod tests {
 
     #[test]
     fn commands_run_with_the_groups_of_their_user() {
-        assert_eq!(runs(""), (0, 0, vec![], "/root".into()));
-        assert_eq!(runs("root"), (0, 0, vec![99], "/root".into()));
-        assert_eq!(runs("app"), (1000, 1001, vec![29, 99], "/home/app".into()));
-        assert_eq!(runs("1000"), (1000, 1001, vec![29, 99], "/home/app".into()));
-        assert_eq!(runs("app:audio"), (1000, 29, vec![], "/home/app".into()));
-        assert_eq!(runs("4444"), (4444, 0, vec![], "/".into()));
-        assert_eq!(runs("nohome:3"), (7, 3, vec![], "/".into()));
+        assert_eq!(runs(""), (0, 0, vec![0, 99], "/root".into()));
+        assert_eq!(runs("root"), (0, 0, vec![0, 99], "/root".into()));
+        assert_eq!(runs("app"), (1000, 1001, vec![29, 99, 1001], "/home/app".into()));
+        assert_eq!(runs("1000"), (1000, 1001, vec![29, 99, 1001], "/home/app".into()));
+        assert_eq!(runs("app:audio"), (1000, 29, vec![29], "/home/app".into()));
+        assert_eq!(runs("4444"), (4444, 0, vec![0], "/".into()));
+        assert_eq!(runs("nohome:3"), (7, 3, vec![3], "/".into()));
         assert!(credentials("nobody", &mut read).is_err());
     }
 
@@ -252,5 +257,13 @@ mod tests {
         assert_eq!(credentials("root", &mut none).unwrap().uid, 0);
         let plain = credentials("12:34", &mut none).unwrap();
         assert_eq!((plain.uid, plain.gid), (12, 34));
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_matter_only_to_a_user_that_was_asked_for() {
+        let mut broken = |_: &'static str| Err("it is not a regular file".to_owned());
+        let root = credentials("", &mut broken).unwrap();
+        assert_eq!((root.uid, root.gid, root.groups), (0, 0, vec![0]));
+        assert!(matches!(credentials("root", &mut broken), Err(UserError::Read { .. })));
     }
 }

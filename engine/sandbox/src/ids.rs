@@ -62,8 +62,8 @@ pub(crate) fn clear_inherited() -> Result<(), Fault> {
 pub(crate) fn take_on(user: &User) -> Result<(), Fault> {
     let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
     match set_thread_groups(&groups) {
-        // A user namespace with a single user may not change groups, and needs not.
-        Err(Errno::PERM) if groups.is_empty() => {}
+        // A user namespace with a single user may not change groups, and its root, who owns all there is, needs not.
+        Err(Errno::PERM) if user.uid == 0 => {}
         result => result.at(Step::Identity, "groups")?,
     }
     let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
