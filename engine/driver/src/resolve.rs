@@ -121,7 +121,10 @@ impl Session<'_> {
     /// keys like everything else that a step sees.
     fn fill_in_request(&self, graph: &mut Graph, reachable: &[bool]) -> Result<(), BuildError> {
         for id in (0..graph.len()).filter(|id| reachable[*id]) {
-            if matches!(&graph[id].op, Op::Exec(op) if op.network == Network::Host) {
+            // Who gives the network to all steps gives it to each.
+            if self.request.network != NetworkMode::Host
+                && matches!(&graph[id].op, Op::Exec(op) if op.network == Network::Host)
+            {
                 self.demand(&graph[id], "network.host", "the network of the host")?;
             }
             let Op::Exec(op) = graph.op_mut(id) else { continue };
