@@ -97,6 +97,27 @@ mod as_root {
     }
 
     #[test]
+    fn what_the_kernels_file_systems_lie_on_stays_and_nothing_else_does() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        let text = "FROM scratch\nCOPY --from=busybox /bin/busybox /sh\nRUN [\"/sh\", \"true\"]\n";
+        space.build_text(text, &["-t", "it"]).ok();
+        assert_eq!(
+            readback::image(&space, "it").tree.into_keys().collect::<Vec<_>>(),
+            ["/dev", "/proc", "/sh", "/sys"]
+        );
+    }
+
+    #[test]
+    fn the_network_of_the_host_for_all_steps_is_also_one_for_a_step_that_asks() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        let text = "FROM busybox\nRUN --network=host true\n";
+        space.build_text(text, &[]).ends(1).says(&["network.host"]);
+        space.build_text(text, &["--network", "host"]).ok();
+    }
+
+    #[test]
     fn an_image_keeps_its_own_name_resolution_files() {
         needs_root!();
         let space = TestSpace::with_bases(&["busybox"]);

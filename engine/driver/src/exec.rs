@@ -60,7 +60,7 @@ impl Session<'_> {
 
         let mut held = Held::default();
         let mut lowers = self.forms.lowers(&root_stack, &mut held.layers)?;
-        let step = self.forms.begin_step(&root)?;
+        let step = self.forms.begin_build_step(&root, self.now())?;
         let mut spec = sandbox::Spec::new(
             sandbox::Root {
                 lowers: Vec::new(),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kiln_core::merged::Merged;
+use kiln_core::tree::Time;
 use kiln_core::{LayerId, Stack, TreePath, fileop};
 use kiln_sandbox as sandbox;
 use kiln_store::{LayerDir, StepDir};
@@ -66,6 +67,20 @@ impl Forms<'_> {
         let mut step = self.store.begin_step().map_err(failed)?;
         if let Some(found) = root.get(&TreePath::root()) {
             step.set_root(found.entry).map_err(failed)?;
+        }
+        Ok(step)
+    }
+
+    /// As [`Forms::begin_step`], for the root of a build step: the directories that its kernel file systems lie on are
+    /// not taken away with them, so that a root without them has them afterwards, as it has elsewhere.
+    pub(crate) fn begin_build_step(&self, root: &Merged, now: Time) -> Result<StepDir, BuildError> {
+        let mut step = self.begin_step(root)?;
+        for name in ["dev", "proc", "sys"] {
+            let path = TreePath::clean(name);
+            if root.get(&path).is_none() {
+                step.make_directory(&path, now)
+                    .map_err(|error| BuildError::world("could not make a directory for the step", error))?;
+            }
         }
         Ok(step)
     }

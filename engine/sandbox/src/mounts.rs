@@ -135,7 +135,12 @@ pub(crate) fn enter(prepared: Prepared, spec: &Spec) -> Result<(OwnedFd, OwnedFd
     place_built_in(&dev, &root, "/dev")?;
     for (mount, name) in [(Some(pts), "pts"), (Some(shm), "shm"), (mqueue, "mqueue")] {
         let Some(mount) = mount else { continue };
-        attach_entry(mount, &dev, name).at(Step::Mount, Path::new("/dev").join(name))?;
+        let target = Path::new("/dev").join(name);
+        // What the step mounts there itself takes the place, instead of lying on top.
+        if spec.mounts.iter().any(|mount| normalize(&mount.target).as_deref() == Some(&*target)) {
+            continue;
+        }
+        attach_entry(mount, &dev, name).at(Step::Mount, target)?;
     }
     devices::activate(&dev, &host_devices, insecure)?;
     if let Some(cgroup) = cgroup {

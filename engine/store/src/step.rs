@@ -10,6 +10,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kiln_core::tree::Time;
 use kiln_core::{Entry, Kind, LayerId, Tree, TreePath};
 
 use crate::attributes::{self, On};
@@ -81,6 +82,13 @@ impl StepDir {
         writer.settle_directory(&TreePath::root(), &root)?;
         self.root = root;
         Ok(())
+    }
+
+    /// Makes a directory, root's and 0755, in the upper before the mount: as if the step had made it.
+    pub fn make_directory(&mut self, path: &TreePath, now: Time) -> Result<(), FsError> {
+        let mut writer = Writer::new(&self.upper, self.store.mapping())?;
+        writer.make_directory(path)?;
+        writer.settle_directory(path, &Entry { mtime: now, ..Entry::directory() })
     }
 
     /// Makes a layer of what is in the upper now. To be called once the sandbox has been waited for.

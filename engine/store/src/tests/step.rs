@@ -152,3 +152,15 @@ fn overlays_names_do_not_come_in_by_a_step() {
     let xattrs = tree.get(&path("f")).unwrap().xattrs.as_ref().unwrap();
     assert_eq!(xattrs.len(), 1);
 }
+
+#[test]
+fn a_directory_made_before_the_mount_is_in_the_layer_unless_it_is_below_already() {
+    let space = space();
+    let committed = |below: Vec<Arc<Tree>>| {
+        let mut step = space.store.begin_step().unwrap();
+        step.make_directory(&path("proc"), TIME).unwrap();
+        step.commit(&below).unwrap().1
+    };
+    assert_eq!(*committed(Vec::new()), tree(vec![("proc", Entry { mtime: TIME, ..Entry::directory() })]));
+    assert!(committed(vec![Arc::new(tree(vec![("proc", Entry::directory())]))]).is_empty());
+}
