@@ -64,6 +64,10 @@ pub fn judge(
     keywords: &Keywords,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Statement> {
+    if let Some(flag) = line.flags.first() {
+        problems.push(arguments::unknown_flag(line, flag, std::iter::empty()));
+        return None;
+    }
     let nested = line.nested(escape);
     if nested.keyword.is_empty() {
         problems.push(
@@ -145,6 +149,7 @@ mod tests {
             ("ONBUILD FROM x", Some(Severity::Error)),
             ("ONBUILD MAINTAINER x", Some(Severity::Error)),
             ("ONBUILD CMD [1]", Some(Severity::Error)),
+            ("ONBUILD --x RUN y", Some(Severity::Error)),
             ("ONBUILD RUNN x", Some(Severity::Warning)),
             ("ONBUILD RUN --x y", Some(Severity::Warning)),
             ("ONBUILD ARG", Some(Severity::Warning)),

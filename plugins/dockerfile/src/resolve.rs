@@ -251,13 +251,17 @@ pub fn wanted_by(line: &Line, keywords: &Keywords) -> Vec<(Wanted, Span)> {
     wanted
 }
 
-/// Uses of stages that can never be right, whatever is built (§9.5).
+/// Stages that read from themselves and numbers that no stage has, which are wrong whatever is built. That a stage
+/// stands further down matters only if the one that names it is evaluated (§9.5).
 pub fn impossible(file: &File, keywords: &Keywords) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (index, stage) in file.stages.iter().enumerate() {
         for line in stage.lines.iter().filter(|line| line.keyword != "ONBUILD") {
             for (wanted, at) in wanted_by(line, keywords) {
-                found.extend(wanted.impossible(file, index).map(|problem| problem.at(&at)));
+                let later = matches!(wanted.find(file), Named::Stage(stage) if stage > index);
+                if !later {
+                    found.extend(wanted.impossible(file, index).map(|problem| problem.at(&at)));
+                }
             }
         }
     }

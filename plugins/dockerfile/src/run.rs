@@ -243,10 +243,7 @@ impl Planner<'_> {
                 }
                 Some(state)
             }
-            Base::Scratch => {
-                let config = ImageConfig { working_dir: "/".to_owned(), ..ImageConfig::default() };
-                Some(fresh(Root::Empty, config, head.platform.clone()))
-            }
+            Base::Scratch => Some(fresh(Root::Empty, nothing_but_a_directory(), head.platform.clone())),
             Base::Named(name) => {
                 if let Some(info) = self.sources.context(name, &head.platform) {
                     return Some(self.on_context(index, info, assembly));
@@ -306,7 +303,7 @@ impl Planner<'_> {
         let head = &self.heads.stages[index];
         let line = &self.file.stages[index].from.line;
         let mut platform = head.platform.clone();
-        let mut config = ImageConfig::default();
+        let mut config = nothing_but_a_directory();
         let mut is_empty = info.kind == "empty";
         if let Some(image) = &info.image {
             config = image.config.clone();
@@ -436,6 +433,11 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// The configuration of what is no image: files alone, or nothing (§10.4).
+fn nothing_but_a_directory() -> ImageConfig {
+    ImageConfig { working_dir: "/".to_owned(), ..ImageConfig::default() }
 }
 
 fn fresh(root: Root, config: ImageConfig, platform: Platform) -> StageState {

@@ -121,7 +121,8 @@ fn command(
         }
         [only] if is_alone(statement, only) => {
             let script = stripped(only);
-            if script.starts_with("#!") && stage.platform.os != "windows" {
+            // As written: with a tab before it, it is a comment to the shell (§6.8).
+            if only.content.starts_with("#!") && stage.platform.os != "windows" {
                 if !judge_name(only, &statement.at, findings) {
                     return None;
                 }

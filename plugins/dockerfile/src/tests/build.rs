@@ -92,6 +92,20 @@ fn section_9_5_stages_have_to_come_before() {
 }
 
 #[test]
+fn section_9_5_the_order_of_stages_that_are_not_built_does_not_matter() {
+    for line in ["COPY --from=b /x /x", "RUN --mount=from=b,target=/x true"] {
+        let text = format!("FROM alpine AS a\n{line}\nFROM alpine AS b\nRUN x");
+        assert_eq!(World::new(&text).build().names(), ["[b 1/2] FROM alpine", "[b 2/2] RUN x"], "{line}");
+        let world = World::new(&text).ask(|request| request.target = "a".to_owned());
+        assert_eq!(world.error_codes(), ["stage-not-before"], "{line}");
+    }
+    for (from, code) in [("7", "unknown-stage"), ("a", "stage-not-before"), ("0", "stage-not-before")] {
+        let text = format!("FROM alpine AS a\nCOPY --from={from} /x /x\nFROM alpine AS b\nRUN x");
+        assert_eq!(World::new(&text).error_codes(), [code], "{from}");
+    }
+}
+
+#[test]
 fn section_9_4_an_unknown_stage_is_told_with_the_near_one() {
     let error = &World::new("FROM alpine AS builder\nFROM alpine\nCOPY --from=biulder /x /x").errors()[0];
     assert_eq!(error.code, "unknown-stage");
@@ -134,6 +148,8 @@ fn section_20_6_a_context_replaces_an_image() {
     assert_eq!(built.names(), ["[1/2] load the build context alpine", "[2/2] RUN x"]);
     assert_eq!(built.config().cmd, Some(vec!["/bin/sh".to_owned()]));
     assert_eq!(*world.calls.borrow(), ["contexts ,alpine"]);
+    let files = World::new("FROM files\nENV a=1").context("files", "local").build();
+    assert_eq!(files.config().working_dir, "/");
 }
 
 #[test]
