@@ -77,7 +77,7 @@ fn sources_cannot_leave_their_root() {
 
 #[test]
 fn sources_of_one_tree_are_one_copy() {
-    let applied = Line::new("COPY a b c/ /d").apply();
+    let applied = Line::new("COPY a b c/ /d/").apply();
     assert_eq!(only_copy(&applied).paths, ["/a", "/b", "/c"]);
     assert_eq!(applied.outcome.history.len(), 1);
     applied.finds_nothing();
@@ -86,7 +86,9 @@ fn sources_of_one_tree_are_one_copy() {
 }
 
 #[test]
-fn sources_of_several_trees_for_what_may_be_one_file_are_warned_of() {
+fn several_sources_for_what_may_be_one_file_are_warned_of() {
+    Line::new("COPY a b /x").apply().finds("several-sources");
+    Line::new("COPY *.jar /x").apply().finds_nothing();
     let line = |text| Line::new(text).heredoc("<<a", "A");
     let applied = line("COPY <<a b /x").apply();
     let found = applied.finds("several-sources");
@@ -94,6 +96,13 @@ fn sources_of_several_trees_for_what_may_be_one_file_are_warned_of() {
     line("COPY <<a b /srv").in_dir("/srv/app").apply().finds_nothing();
     line("COPY <<a b ..").in_dir("/srv/app").apply().finds_nothing();
     line("COPY <<a b /x/").apply().finds_nothing();
+}
+
+#[test]
+fn a_pattern_that_begins_with_a_slash_excludes_nothing() {
+    let applied = Line::new("COPY --exclude=/a --exclude=b/c --exclude=!/d . /x/").apply();
+    assert_eq!(only_copy(&applied).exclude_patterns, ["b/c"]);
+    assert_eq!(applied.finds("no-effect").help, "write `--exclude=a`");
 }
 
 #[test]

@@ -109,8 +109,15 @@ impl<'a> Transfer<'a> {
             let at = flags(statement, "link").last().map_or(&statement.at, |flag| &flag.at);
             findings.push(Diagnostic::info("link-ignored", message).at(at));
         }
-        let exclude =
-            flags(statement, "exclude").flat_map(|flag| &flag.values).map(|it| it.value.clone()).collect();
+        let excluded = flags(statement, "exclude").flat_map(|flag| &flag.values);
+        let (rooted, exclude): (Vec<_>, Vec<_>) =
+            excluded.partition(|pattern| pattern.value.trim_start_matches('!').starts_with('/'));
+        for pattern in rooted {
+            let message = format!("`{}` excludes nothing: patterns begin at the source", pattern.value);
+            let help = format!("write `--exclude={}`", pattern.value.replacen('/', "", 1));
+            findings.push(Diagnostic::warning("no-effect", message).at(&pattern.at).help(help));
+        }
+        let exclude = exclude.into_iter().map(|pattern| pattern.value.clone()).collect();
         Some(Self {
             sources,
             heredocs,
@@ -127,8 +134,7 @@ impl<'a> Transfer<'a> {
         })
     }
 
-    /// Adds a copy of sources, finished with what the line says of all. Sources of one tree become one action, so
-    /// that the engine sees them to be several (§12.4).
+    /// Adds a copy of sources, finished with what the line says of all. Sources of one tree become one action.
     pub(crate) fn copy(&mut self, copy: CopyAction) {
         let mut copy = CopyAction {
             dest: self.dest.clone(),
@@ -231,13 +237,14 @@ impl<'a> Transfer<'a> {
         }
     }
 
-    /// Sources of several trees may end up as one file (§12.4). The engine, which knows whether the destination is a
-    /// directory, sees each tree by itself, so this is said where nothing points to one.
+    /// Several sources may end up as one file (§12.4), which is said where nothing points to a directory. A pattern
+    /// is not taken for several: often it stands for one file whose name has a version in it.
     fn warn_of_overwriting(&self, findings: &mut Findings) {
         let dir = absolute("/", &self.stage.working_dir);
         let is_dir =
             self.dest.ends_with('/') || dir == self.dest || dir.starts_with(&format!("{}/", self.dest));
-        if self.actions.len() < 2 || is_dir {
+        let count: usize = self.actions.iter().map(|action| action.paths.len()).sum();
+        if count < 2 || is_dir {
             return;
         }
         let target = self.target.original.as_str();

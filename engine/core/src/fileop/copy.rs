@@ -61,11 +61,11 @@ impl Work<'_, '_> {
             return Ok(());
         }
         let mode = changes.mode.as_ref().and_then(ModeChange::octal);
-        let directory = self.new_directory(mode.unwrap_or(0o755), changes.owner.unwrap_or((0, 0)));
+        let mode = mode.map_or(0o755, |mode| mode & 0o777);
+        let directory = self.new_directory(mode, changes.owner.unwrap_or((0, 0)));
         let to = self.destination(action, directory)?;
-        let several = pieces.len() > 1 || action.paths.len() > 1;
         for piece in &pieces {
-            if self.unpacked(action, input, piece, &to, &changes, several)? {
+            if self.unpacked(action, input, piece, &to, &changes)? {
                 continue;
             }
             if says_directory(&action.dest) {
@@ -73,7 +73,7 @@ impl Work<'_, '_> {
             }
             match piece.form {
                 Form::File | Form::Directory => {
-                    let target = self.target(action, &piece.name, &to, several)?;
+                    let target = self.target(&piece.name, &to)?;
                     self.put_top(input, piece, &target, &changes)?;
                 }
                 Form::Contents => {
@@ -117,18 +117,9 @@ impl Work<'_, '_> {
 
     /// Where a file, or a directory as a whole, goes: under its own name in a destination that is a directory, else in
     /// place of the destination.
-    fn target(
-        &mut self,
-        action: &CopyAction,
-        name: &[u8],
-        to: &Destination,
-        several: bool,
-    ) -> Result<(NodeId, TreePath), FileOpError> {
+    fn target(&mut self, name: &[u8], to: &Destination) -> Result<(NodeId, TreePath), FileOpError> {
         if self.draft.is_directory(to.last()) && !name.is_empty() {
             return Ok((self.draft.child(to.last(), name), to.path.join(name)));
-        }
-        if several {
-            return Err(FileOpError::SeveralOntoFile { dest: action.dest.clone() });
         }
         self.make_missing(to, to.chain.len() - 1)?;
         Ok((to.last(), to.path.clone()))
@@ -245,7 +236,6 @@ impl Work<'_, '_> {
         piece: &Piece<'_>,
         to: &Destination,
         changes: &Changes,
-        several: bool,
     ) -> Result<bool, FileOpError> {
         if action.unpack == Unpack::Nothing {
             return Ok(false);
@@ -277,7 +267,7 @@ impl Work<'_, '_> {
             self.make_missing(to, to.chain.len())?;
         }
         let name = without_suffix(&piece.name).to_vec();
-        let target = self.target(action, &name, to, several)?;
+        let target = self.target(&name, to)?;
         let mut entry = piece.top.entry.clone();
         entry.kind = archive.entry(&only.found).kind;
         changes.apply(&mut entry);

@@ -169,7 +169,9 @@ impl<'b> Draft<'b> {
     }
 
     /// The layer, in normal form: a whiteout or an opaque mark stands only where it hides something, a directory of
-    /// the base, with its metadata, only where something below it changed.
+    /// the base, with its metadata, only where something below it changed, and nothing that is in the base already.
+    /// Times are no difference, because they are in no key: else the layers of a build would hang on when its files
+    /// were last written.
     pub(crate) fn into_tree(mut self) -> Tree {
         let mut entries: Vec<(TreePath, Entry)> = Vec::with_capacity(self.nodes.len());
         let mut first_names: HashMap<u32, usize> = HashMap::new();
@@ -198,9 +200,16 @@ impl<'b> Draft<'b> {
             };
             if let (Kind::Directory { opaque }, Some(base)) = (&mut entry.kind, &node.base) {
                 *opaque = node.fresh && base.is_directory() && base.has_children();
-                if path.is_root() && same_but_time(&entry, base.found.entry) {
-                    continue;
+            }
+            if let Some(base) = &node.base
+                && inode.is_none()
+                && same_but_time(&entry, &self.base.entry(&base.found))
+            {
+                if entry.is_directory() && !path.is_root() {
+                    node.time = Some(entry.mtime);
+                    leading.push((depth, path, id));
                 }
+                continue;
             }
             for (_, path, id) in leading.drain(..) {
                 let node = &self.nodes[id];
@@ -226,8 +235,16 @@ impl<'b> Draft<'b> {
     }
 }
 
+/// A file whose digest is not known is like no other.
 fn same_but_time(a: &Entry, b: &Entry) -> bool {
-    (a.mode, a.uid, a.gid, &a.xattrs) == (b.mode, b.uid, b.gid, &b.xattrs)
+    let kind = match (&a.kind, &b.kind) {
+        (Kind::File(a), Kind::File(b)) => {
+            a.size == b.size && a.content.digest.is_some() && a.content.digest == b.content.digest
+        }
+        (Kind::Directory { opaque }, Kind::Directory { .. }) => !opaque,
+        (a, b) => a == b,
+    };
+    kind && (a.mode, a.uid, a.gid, &a.xattrs) == (b.mode, b.uid, b.gid, &b.xattrs)
 }
 
 impl<'b> Look for Draft<'b> {

@@ -46,8 +46,6 @@ pub enum FileOpError {
     FileOverDirectory { path: TreePath, source_path: TreePath },
     #[error("cannot put the directory `{}` where `{}` is not a directory", .source_path.display(), .path.display())]
     DirectoryOverFile { path: TreePath, source_path: TreePath },
-    #[error("several files cannot all become `{dest}`, which is not a directory")]
-    SeveralOntoFile { dest: String },
     #[error("`{}` is a directory", .path.display())]
     IsADirectory { path: TreePath },
     #[error("`{}` cannot be made: the directory it would be in does not exist", .path.display())]
@@ -88,7 +86,6 @@ impl FileOpError {
             | Self::FileOverDirectory { .. }
             | Self::DirectoryOverFile { .. }
             | Self::IsADirectory { .. } => "file-conflict",
-            Self::SeveralOntoFile { .. } => "several-onto-file",
             Self::NoParent { .. } | Self::Missing { .. } => "path-not-found",
             Self::RemoveRoot => "remove-root",
             Self::Mode(_) => "bad-mode",
@@ -108,7 +105,6 @@ impl FileOpError {
                 let near: Vec<_> = near.iter().map(|path| format!("`{}`", path.display())).collect();
                 format!("there is {}", near.join(", "))
             }
-            Self::SeveralOntoFile { dest } => format!("write `{dest}/` to copy into a directory"),
             Self::DirectoryOverFile { path, .. } => {
                 format!("if `{}` is a link to a directory, copy into that directory instead", path.display())
             }

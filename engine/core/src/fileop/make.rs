@@ -10,7 +10,7 @@ use crate::mode::ModeChange;
 use crate::tree::{Content, Entry, File, Kind, Place, TreePath};
 
 impl<'b> Work<'_, 'b> {
-    /// A directory that exists already is left as it is.
+    /// A directory that exists already is left as it is, whoever would own a new one.
     pub(super) fn make_dir(
         &mut self,
         path: &str,
@@ -18,7 +18,6 @@ impl<'b> Work<'_, 'b> {
         parents: bool,
         owner: Option<&Owner>,
     ) -> Result<(), FileOpError> {
-        let ids = self.ids(owner)?;
         let way = follow(&self.draft, &TreePath::clean(path), Follow::Last)?;
         let chain = self.draft.chain(&way.path);
         if way.is_whole {
@@ -31,6 +30,7 @@ impl<'b> Work<'_, 'b> {
         if missing.len() > 1 && !parents {
             return Err(FileOpError::NoParent { path: way.path });
         }
+        let ids = self.ids(owner)?;
         for id in missing {
             let entry = self.new_directory(mode, ids);
             self.draft.set(*id, entry, None);

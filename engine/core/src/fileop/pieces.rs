@@ -106,9 +106,6 @@ pub(crate) fn pieces<'a>(
             let matches = expand(&input, path.as_bytes())
                 .map_err(|why| FileOpError::Pattern { pattern: path.clone(), why })?;
             for found in matches {
-                if filters.exclude.excludes(&found.relative) {
-                    continue;
-                }
                 let name = found.path.name().to_vec();
                 let (at, spot) = match found.at.found.entry.kind {
                     Kind::Symlink(_) => must_exist(&found.path, path, last, input)?,

@@ -200,7 +200,17 @@ fn several_sources_are_handled_in_order() {
     check("x/", "a=1 b=2", "a b /x", "x/ x/a=1 x/b=2");
     check("", "a/ a/f=1 b/ b/f=2", "a b /x/", "x/ x/f=2");
     check("", "a/ a/f=1 b=2", "a b /x", "x/ x/b=2 x/f=1");
-    check("", "a=1 b=2", "a b /x", "error: several files cannot all become `/x`, which is not a directory");
+    check("", "a=1 b=2", "a b /x", "x=2");
+    check("", "a=1 b=2", "? /x", "x=2");
+}
+
+#[test]
+fn what_is_there_already_does_not_come_into_the_layer() {
+    let source = "d/ d/a=1 d/b=2 d/l->a d/s/@700 d/s/c=3";
+    check("x/ x/a=1 x/b=2 x/l->a x/s/@700 x/s/c=3", source, "d /x", "");
+    check("x/ x/a=1 x/b=0 x/l->b x/s/@700 x/s/c=3", source, "d /x", "x/ x/b=2 x/l->a");
+    check("x/ x/a=1@600 x/b=2@:3:4 x/s/ x/s/c=3", source, "d /x", "x/ x/a=1 x/b=2 x/l->a x/s/@700");
+    check("x/ x/s/@700", "d/ d/s/@700 d/s/t/", "d /x", "x/ x/s/@700 x/s/t/");
 }
 
 #[test]
@@ -293,6 +303,7 @@ fn owners_are_numbers_or_names_of_the_tree_written_to() {
 fn modes_are_octal_or_symbolic() {
     let source = "d/ d/a=1 d/b=1@700 d/l->a d/s/";
     check("", source, "--chmod=600 d /x/y", "x/@600 x/y/@600 x/y/a=1@600 x/y/b=1@600 x/y/l->a x/y/s/@600");
+    check("", "a=1", "--chmod=4711 a /x/y", "x/@711 x/y=1@4711");
     check("", source, "--chmod=go= d /x", "x/ x/a=1@600 x/b=1@700 x/l->a x/s/@700");
     check(
         "",
@@ -314,7 +325,9 @@ fn excluded_paths_stay_out_relative_to_each_source() {
         "--exclude=s --exclude=!s/k/c.go d /x",
         "x/ x/a.go=1 x/a.md=1 x/s/ x/s/k/ x/s/k/c.go=1",
     );
-    check("", source, "--exclude=*.md --exclude=s * /x/", "x/ x/a.go=1");
+    // What a wildcard finds is a source like one that is named.
+    check("", source, "--exclude=*.md --exclude=s * /x/", "x/ x/a.go=1 x/e.md=1");
+    check("", source, "--exclude=s --exclude=d/s d/* /x/", "x/ x/a.go=1 x/a.md=1 x/b.md=1 x/k/ x/k/c.go=1");
     check("", source, "--include=**/*.go d /x", "x/ x/a.go=1 x/s/ x/s/k/ x/s/k/c.go=1");
     check(
         "",
@@ -470,7 +483,7 @@ fn what_is_removed_leaves_a_whiteout_only_over_something() {
         outcome("d/@700 d/a=1", "", &[remove("/d"), make_dir("/d", true, ""), make_dir("/d/n", true, "")]),
         "d/! d/n/"
     );
-    assert_eq!(outcome("d/", "", &[remove("/d"), make_dir("/d", true, "")]), "d/");
+    assert_eq!(outcome("d/", "", &[remove("/d"), make_dir("/d", true, "")]), "");
     assert_eq!(outcome("d/ d/a=1", "f=1", &[remove("/d"), FileAction::Copy(copy("f /d"))]), "d=1");
 }
 

@@ -7,8 +7,6 @@ use crate::tree::TreePath;
 /// One thing that a pattern names.
 pub(crate) struct Match<At> {
     pub(crate) path: TreePath,
-    /// Below the literal directory that the pattern begins with.
-    pub(crate) relative: TreePath,
     pub(crate) at: At,
 }
 
@@ -29,7 +27,7 @@ pub(crate) fn expand<L: Look>(look: &L, pattern: &[u8]) -> Result<Vec<Match<L::A
         Ok(lead) if lead.is_whole => lead,
         Ok(_) | Err(ResolveError::NotADirectory { .. } | ResolveError::Loop { .. }) => return Ok(Vec::new()),
     };
-    let mut matches = vec![Match { path: lead.path, relative: TreePath::root(), at: lead.last }];
+    let mut matches = vec![Match { path: lead.path, at: lead.last }];
     for glob in &globs {
         let mut further = Vec::new();
         for above in &matches {
@@ -39,11 +37,7 @@ pub(crate) fn expand<L: Look>(look: &L, pattern: &[u8]) -> Result<Vec<Match<L::A
             };
             for name in names.iter().filter(|name| glob.matches(name)) {
                 if let Some(at) = look.down(&above.at, name) {
-                    further.push(Match {
-                        path: above.path.join(name),
-                        relative: above.relative.join(name),
-                        at,
-                    });
+                    further.push(Match { path: above.path.join(name), at });
                 }
             }
         }
