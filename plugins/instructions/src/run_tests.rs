@@ -67,7 +67,7 @@ fn a_here_document_alone_is_the_script() {
 
 #[test]
 fn a_script_with_an_interpreter_is_a_file() {
-    let applied = Line::new("RUN <<-PY").heredoc("<<-PY", "\t#!/usr/bin/env python3\n\tprint()\n").apply();
+    let applied = Line::new("RUN <<-PY").heredoc("<<-PY", "#!/usr/bin/env python3\n\tprint()\n").apply();
     let exec = exec(&applied);
     assert_eq!(exec.args, ["/bin/sh", "-c", "/dev/pipes/PY"]);
     let Mount { target, readonly: true, kind: MountKind::Bind(bind) } = &exec.mounts[1] else { panic!() };
@@ -79,6 +79,9 @@ fn a_script_with_an_interpreter_is_a_file() {
     assert_eq!((file.path.as_str(), file.mode), ("/PY", 0o755));
     assert_eq!(file.data, b"#!/usr/bin/env python3\nprint()\n");
     assert_eq!(applied.history(), ["RUN /bin/sh -c /dev/pipes/PY # buildkit"]);
+
+    let indented = Line::new("RUN <<-SH").heredoc("<<-SH", "\t#!/bin/sh\n\ttrue\n").apply();
+    assert_eq!(indented.history(), ["RUN /bin/sh -c #!/bin/sh\ntrue\n # buildkit"]);
 
     let mut line = Line::new("RUN <<a/b").heredoc("<<a/b", "#!/bin/sh\n");
     line.is_wrong_when_applied("heredoc-name");
