@@ -58,7 +58,7 @@ fn every_mistake_is_told_at_once() {
 fn unknown_later_and_own_stages() {
     let text = "FROM scratch AS one\nCOPY Dockerfile /\nFROM scratch\nCOPY --from=7 a /\n";
     wrong(text, 4, &["7"]);
-    wrong("FROM scratch AS one\nCOPY --from=two a /\nFROM scratch AS two\n", 2, &["two", "before"]);
+    wrong("FROM scratch AS one\nCOPY --from=two a /\nFROM scratch AS two\nFROM one\n", 2, &["two", "before"]);
     wrong("FROM scratch AS one\nCOPY --from=one a /\n", 2, &["one"]);
     wrong("FROM scratch AS 1st\n", 1, &["1st"]);
     wrong("FROM scratch AS a\nCOPY --from=b x /\nFROM scratch AS b\nCOPY --from=a x /\n", 2, &["b"]);
