@@ -71,9 +71,9 @@ impl Session<'_> {
         if is_whole(&source.commit) && (source.fetch_by_commit || source.reference.is_empty()) {
             return by_id(&source.commit);
         }
-        let check = |id: &str, tag: Option<&str>| {
+        let check = |id: &str| {
             let wanted = source.commit.to_ascii_lowercase();
-            if id.starts_with(&wanted) || tag.is_some_and(|tag| tag.starts_with(&wanted)) {
+            if id.starts_with(&wanted) {
                 return Ok(());
             }
             let what = match source.reference.as_str() {
@@ -85,7 +85,7 @@ impl Session<'_> {
         };
         if is_whole(&source.reference) {
             let id = source.reference.to_ascii_lowercase();
-            check(&id, None)?;
+            check(&id)?;
             return by_id(&id);
         }
         if !is_reference(&source.reference) {
@@ -94,15 +94,15 @@ impl Session<'_> {
         }
         let repository = Repository::open(self, &source.url, None)?;
         if let Some(found) = repository.look_up(&source.reference)? {
-            check(&found.commit, found.tag.as_deref())?;
-            return Ok(Commit { id: found.commit, name: found.name });
+            check(&found.id)?;
+            return Ok(found);
         }
         // A part of a commit's id cannot be asked for: all there is has to be looked through.
         if is_hex(&source.reference)
             && source.reference.len() >= MIN_ABBREVIATION
             && let Some(id) = repository.find_abbreviated(&source.reference)?
         {
-            check(&id, None)?;
+            check(&id)?;
             return by_id(&id);
         }
         let message = match source.reference.as_str() {

@@ -18,16 +18,6 @@ use crate::session::Session;
 /// The id with which `--ssh` gives the agent or key for repositories.
 const SSH_ID: &str = "default";
 
-/// What the server says of a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named {
-    pub(super) commit: String,
-    /// The annotated tag itself.
-    pub(super) tag: Option<String>,
-    /// In full.
-    pub(super) name: String,
-}
-
 /// In use by nobody else until it is dropped.
 pub(super) struct Repository<'s> {
     pub(super) session: &'s Session<'s>,
@@ -203,7 +193,7 @@ impl<'s> Repository<'s> {
     }
 
     /// What the server says that `reference` is; the default branch for none.
-    pub(super) fn look_up(&self, reference: &str) -> Result<Option<Named>, RemoteError> {
+    pub(super) fn look_up(&self, reference: &str) -> Result<Option<Commit>, RemoteError> {
         let mut patterns = vec!["HEAD".to_owned()];
         if !reference.is_empty() {
             patterns = candidates(reference).to_vec();
@@ -308,8 +298,8 @@ fn candidates(reference: &str) -> [String; 3] {
     [full("refs/"), full("refs/heads/"), full("refs/tags/")]
 }
 
-/// Picks from what `git ls-remote --symref` wrote.
-fn choose(reference: &str, listing: &str) -> Option<Named> {
+/// Picks from what `git ls-remote --symref` wrote; of an annotated tag the commit that it is about.
+fn choose(reference: &str, listing: &str) -> Option<Commit> {
     let lines = || listing.lines().filter_map(|line| line.split_once('\t'));
     let id_of = |name: &str| {
         lines().find(|(id, known)| *known == name && super::is_whole(id)).map(|(id, _)| id.to_owned())
@@ -317,14 +307,11 @@ fn choose(reference: &str, listing: &str) -> Option<Named> {
     if reference.is_empty() {
         let leads_to = lines().find(|(id, name)| *name == "HEAD" && id.starts_with("ref: "));
         let name = leads_to.map_or("HEAD", |(leads_to, _)| &leads_to["ref: ".len()..]);
-        return Some(Named { commit: id_of("HEAD")?, tag: None, name: name.to_owned() });
+        return Some(Commit { id: id_of("HEAD")?, name: name.to_owned() });
     }
     candidates(reference).into_iter().find_map(|name| {
-        let id = id_of(&name)?;
-        Some(match id_of(&format!("{name}^{{}}")) {
-            Some(commit) => Named { commit, tag: Some(id), name },
-            None => Named { commit: id, tag: None, name },
-        })
+        let id = id_of(&format!("{name}^{{}}")).or_else(|| id_of(&name))?;
+        Some(Commit { id, name })
     })
 }
 
@@ -365,13 +352,9 @@ mod tests {
             format!("{A}\trefs/heads/x\n{B}\trefs/tags/x\n{A}\trefs/tags/v1\n{B}\trefs/tags/v1^{{}}\n");
         let found = |reference| choose(reference, &listing).unwrap();
         assert_eq!(found("x").name, "refs/heads/x");
-        assert_eq!(found("refs/tags/x").commit, B);
-        assert_eq!(found("tags/x").commit, B);
-        let tag = found("v1");
-        assert_eq!(
-            (tag.commit.as_str(), tag.tag.as_deref(), tag.name.as_str()),
-            (B, Some(A), "refs/tags/v1")
-        );
+        assert_eq!(found("refs/tags/x").id, B);
+        assert_eq!(found("tags/x").id, B);
+        assert_eq!((found("v1").id.as_str(), found("v1").name.as_str()), (B, "refs/tags/v1"));
         assert_eq!(choose("y", &listing), None);
     }
 
@@ -379,7 +362,7 @@ mod tests {
     fn the_default_branch_is_where_head_leads() {
         let listing = format!("ref: refs/heads/main\tHEAD\n{A}\tHEAD\n{B}\trefs/remotes/origin/HEAD\n");
         let head = choose("", &listing).unwrap();
-        assert_eq!((head.commit.as_str(), head.name.as_str()), (A, "refs/heads/main"));
+        assert_eq!((head.id.as_str(), head.name.as_str()), (A, "refs/heads/main"));
         assert_eq!(choose("", &format!("{A}\tHEAD\n")).unwrap().name, "HEAD");
         assert_eq!(choose("", ""), None);
     }
