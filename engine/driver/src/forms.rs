@@ -4,7 +4,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_core::merged::Merged;
@@ -378,6 +378,15 @@ impl Read for Bytes {
     }
 }
 
+impl Seek for Bytes {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        match self {
+            Self::File(file) => file.seek(to),
+            Self::Memory(bytes) => bytes.seek(to),
+        }
+    }
+}
+
 /// A file's bytes on their way, compared with what was planned.
 pub(crate) struct Checked {
     inner: Bytes,
@@ -421,6 +430,12 @@ impl<R: Read> Read for Interruptible<'_, R> {
             return Err(std::io::Error::other("interrupted"));
         }
         self.inner.read(buffer)
+    }
+}
+
+impl<R: Seek> Seek for Interruptible<'_, R> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.inner.seek(to)
     }
 }
 
