@@ -9,12 +9,16 @@ use crate::tree::TreePath;
 pub const MAX_LINE: usize = 64 * 1024;
 
 /// An ordered list of patterns. The last that matches a path, or a directory above it, decides.
+///
+/// A pattern that changes nothing about a directory, because what it says of it is so already, says nothing of what the
+/// directory holds: after `**/*-a`, `!**/*-c` takes back a directory `x-a/x-c`, not a file `x-c/x-a`. BuildKit reads
+/// the lists that way, and build contexts are cut to what it sends.
 #[derive(Clone, Debug, Default)]
 pub struct Ignore {
     rules: Vec<Rule>,
-    /// Rules that can match in every directory, by the one name or the one extension they match. Of several the last.
-    names: HashMap<Box<[u8]>, u32>,
-    extensions: HashMap<Box<[u8]>, u32>,
+    /// Rules that can match in every directory, by the one name or the one extension they match; first to last.
+    names: HashMap<Box<[u8]>, Vec<u32>>,
+    extensions: HashMap<Box<[u8]>, Vec<u32>>,
     suffixes: Vec<(Screen, Box<[u8]>, u32)>,
     odd: Vec<(Screen, u32)>,
     /// Of the rules above, the last plain one and the last with `!`.
@@ -130,10 +134,10 @@ impl Ignore {
             PathPattern::Odd(odd) => self.odd.push((odd.screen(), index)),
             PathPattern::Parts(parts) => match anywhere(parts) {
                 None => return,
-                Some(Anywhere::Name(name)) => drop(self.names.insert(name.into(), index)),
+                Some(Anywhere::Name(name)) => self.names.entry(name.into()).or_default().push(index),
                 Some(Anywhere::Suffix(suffix, screen)) => match extension(suffix) {
                     Some(rest) if rest.len() + 1 == suffix.len() => {
-                        self.extensions.insert(rest.into(), index);
+                        self.extensions.entry(rest.into()).or_default().push(index);
                     }
                     _ => self.suffixes.push((screen, suffix.into(), index)),
                 },
@@ -201,7 +205,7 @@ pub struct Verdict {
 #[derive(Clone, Debug)]
 pub struct Level<'a> {
     ignore: &'a Ignore,
-    /// The last rule that matched the directory or one above. Only later ones can change the verdict.
+    /// The last rule that changed the verdict on the directory or one above. Only later ones can change it again.
     decided: Option<u32>,
     /// A rule speaks of what it matches alone, not of what that holds.
     exact: bool,
@@ -289,27 +293,27 @@ impl<'a> Level<'a> {
             || self.literal.values().flatten().any(|(rule, _)| opposite(rule))
     }
 
-    /// The last rule that matches `path` or a directory above it. Tells `to`, if something may lie below, which rules go
-    /// on there.
+    /// The last rule that changes the verdict on `path` or a directory above it. Tells `to`, if something may lie below,
+    /// which rules go on there.
     fn judge(&self, path: &TreePath, mut to: Option<&mut dyn FnMut((u32, usize))>) -> Option<u32> {
         let ignore = self.ignore;
         let name = Name::of(path.name());
-        let mut decided = self.decided;
-        if ignore.anywhere[0].max(ignore.anywhere[1]) > decided {
-            decided = decided.max(ignore.names.get(name.bytes).copied());
+        let mut hits = Vec::new();
+        if ignore.anywhere[0].max(ignore.anywhere[1]) > self.decided {
+            hits.extend(ignore.names.get(name.bytes).into_iter().flatten());
             if let Some(extension) = extension(name.bytes) {
-                decided = decided.max(ignore.extensions.get(extension).copied());
+                hits.extend(ignore.extensions.get(extension).into_iter().flatten());
             }
             for (screen, suffix, rule) in &ignore.suffixes {
-                if name.may_pass(screen) && Some(*rule) > decided && name.bytes.ends_with(suffix) {
-                    decided = Some(*rule);
+                if name.may_pass(screen) && Some(*rule) > self.decided && name.bytes.ends_with(suffix) {
+                    hits.push(*rule);
                 }
             }
             let whole = if ignore.odd.is_empty() { name } else { Name::of(path.as_bytes()) };
             for (screen, rule) in &ignore.odd {
                 let pattern = &ignore.rules[*rule as usize].pattern;
-                if whole.may_pass(screen) && Some(*rule) > decided && pattern.matches(whole.bytes) {
-                    decided = Some(*rule);
+                if whole.may_pass(screen) && Some(*rule) > self.decided && pattern.matches(whole.bytes) {
+                    hits.push(*rule);
                 }
             }
         }
@@ -324,7 +328,7 @@ impl<'a> Level<'a> {
             if let PathPattern::Parts(parts) = &ignore.rules[rule as usize].pattern
                 && advance(parts, place, &name, &mut goes_on)
             {
-                decided = decided.max(Some(rule));
+                hits.push(rule);
             }
         };
         for (rule, place) in literal.into_iter().flatten() {
@@ -333,6 +337,13 @@ impl<'a> Level<'a> {
         for other in &self.other {
             if name.may_pass(&other.screen) || other.stays && holds {
                 step(other.rule, other.place as usize);
+            }
+        }
+        hits.sort_unstable();
+        let mut decided = self.decided;
+        for rule in hits {
+            if Some(rule) > decided && ignore.negated(rule) == self.verdict_of(decided) {
+                decided = Some(rule);
             }
         }
         decided

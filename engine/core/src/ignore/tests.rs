@@ -11,13 +11,18 @@ fn path(text: &str) -> TreePath {
     TreePath::parse(text).unwrap()
 }
 
-/// The slow way: every pattern against the path and all above it.
+/// The slow way: every pattern against the path and all above it, from the top. One that does not change the verdict
+/// on a directory is as one that does not match it.
 fn naive(ignore: &Ignore, path: &str) -> bool {
+    let mut above = vec![false; ignore.rules.len()];
     let mut verdict = false;
-    for rule in &ignore.rules {
-        let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
-        if ends.map(|end| &path[..end]).any(|p| rule.pattern.matches(p.as_bytes())) {
-            verdict = !rule.negated;
+    for end in path.match_indices('/').map(|(at, _)| at).chain([path.len()]) {
+        verdict = false;
+        for (rule, matched) in ignore.rules.iter().zip(&mut above) {
+            *matched |= rule.negated == verdict && rule.pattern.matches(&path.as_bytes()[..end]);
+            if *matched {
+                verdict = !rule.negated;
+            }
         }
     }
     verdict
@@ -66,6 +71,17 @@ fn odd_patterns_come_out() {
     check("d/** !d/y.txt", ".git .git/HEAD README.md a.md d d/y.txt n n/m n/m/x.md n/z");
     check("* !n/m/../m/x*", "n/m/x.md");
     check("a/../d//x.md", &all.replace("d/x.md ", ""));
+}
+
+#[test]
+fn a_pattern_without_effect_on_a_directory_has_none_on_what_it_holds() {
+    let of = |patterns: &str, text: &str| ignore(patterns).excludes(&path(text));
+    assert!(of("**/*-a !**/*-c", "x-c/f-a"));
+    assert!(!of("**/*-a !**/*-c", "x-a/y-c/f-a"));
+    assert!(of("*/file !subdir", "subdir/file"));
+    assert!(!of("d !d/keep d", "d/keep"));
+    assert!(of("**/x !**/x **/y", "x/y"));
+    assert!(!of("**/x **/y !**/x", "x/y"));
 }
 
 #[test]
