@@ -29,3 +29,8 @@ pub(crate) const WHITEOUT_META: &[u8] = b".wh..wh.";
 pub(crate) fn is_overlay_xattr(name: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
+
+/// The attributes that a layer carries out. A user's own are of use while an image is built; containers start without.
+pub(crate) fn is_image_xattr(name: &[u8]) -> bool {
+    name == b"security.capability"
+}

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use kiln_core::tree::{Entry, Kind, Place, Time, TreePath};
 
 use super::header::BLOCK;
-use super::{OPAQUE, WHITEOUT, is_overlay_xattr, pax};
+use super::{OPAQUE, WHITEOUT, is_image_xattr, is_overlay_xattr, pax};
 
 /// What times the entries carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +74,8 @@ pub struct LayerWriter<W> {
 }
 
 impl<W: Write> LayerWriter<W> {
-    /// Of a changeset, with whiteouts in OCI form. A directory that is opaque is followed by its marker.
+    /// Of a changeset, with whiteouts in OCI form. A directory that is opaque is followed by its marker. Of extended
+    /// attributes it has file capabilities and no others, as layers have that BuildKit and containerd write.
     pub fn new(out: W, times: Times) -> Self {
         Self { out, times, form: Form::Changeset, last: None, sockets: HashSet::new(), buffer: Vec::new() }
     }
@@ -233,7 +234,7 @@ impl<W: Write> LayerWriter<W> {
         }
         self.time_record(entry, &mut records);
         for (attribute, value) in entry.xattrs.iter().flat_map(|xattrs| xattrs.iter()) {
-            if is_overlay_xattr(attribute) {
+            if is_overlay_xattr(attribute) || self.form == Form::Changeset && !is_image_xattr(attribute) {
                 continue;
             }
             if attribute.is_empty() || attribute.contains(&b'=') || attribute.contains(&0) {
