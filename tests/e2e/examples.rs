@@ -161,6 +161,67 @@ mod as_root {
     }
 
     #[test]
+    fn a_cross_compiled_tool_after_buildx() {
+        needs_root!();
+        let space = TestSpace::with_example("cross-tool", &["golang", "alpine"]);
+        space.build(&["-t", "salute"]).ok();
+        assert_eq!(space.kiln(&["run", "salute", "/salute", "Ada"]).ok().text(), "Good day, Ada!\n");
+        assert_eq!(space.kiln(&["run", "salute", "/salute", "version"]).ok().text(), "1.4.0-rc1 rc1\n");
+        assert_eq!(readback::image(&space, "salute").files(), ["/salute"]);
+        space.build(&["--target", "shell", "-t", "shell"]).ok().steps().cached("cross-go build");
+        let ran = space.kiln(&["run", "shell"]).ok();
+        assert_eq!(ran.text(), "Good day, Grace!\nGood day, Edsger!\n");
+        space.build(&["--target", "release", "--platform", "linux/arm64", "-o", "out"]).ok();
+        let release = readback::tree_of(&space.path("out"));
+        assert_eq!(release.into_keys().collect::<Vec<_>>(), ["/salute-1.4.0-rc1.linux-arm64"]);
+        // The machine in the header of an ELF file: 183 is 64-bit ARM.
+        let binary = fs::read(space.path("out/salute-1.4.0-rc1.linux-arm64")).unwrap();
+        assert_eq!(binary[18..20], [183, 0]);
+        space.build(&["--target", "test-coverage", "-o", "coverage"]).ok();
+        assert!(space.read("coverage/coverage.txt").contains("example.org/salute/words/words.go"));
+        space.build(&["--target", "binaries-windows", "-t", "windows"]).ok();
+        assert_eq!(readback::image(&space, "windows").files(), ["/salute.exe"]);
+    }
+
+    #[test]
+    fn a_database_server_after_postgres() {
+        needs_root!();
+        let space = TestSpace::with_example("database-server", &["gcc"]);
+        space.build(&["-t", "keepd"]).ok();
+        let ran = space.kiln_with_input(&["run", "keepd"], b"get greeting\nset a b\nget a\n").ok();
+        assert_eq!(ran.text(), "hello\nb\n");
+        let image = readback::image(&space, "keepd");
+        assert_eq!(image.config["config"]["StopSignal"], "SIGINT");
+        let listed = readback::listed(&space, "keepd");
+        for gone in ["/usr/src/keepd", "/usr/src/keepd.orig", "/usr/local/share/doc/keepd"] {
+            assert!(!listed.contains_key(gone), "{gone} stayed");
+        }
+        let modes = ["/run/keep", "/var/lib/keep/data"].map(|path| (listed[path].mode, listed[path].uid));
+        assert_eq!(modes, [(0o3777, 70), (0o1777, 70)]);
+    }
+
+    #[test]
+    fn a_web_application_after_mastodon() {
+        needs_root!();
+        let space = TestSpace::with_example("web-app", &["php"]);
+        space.build(&["-t", "board"]).ok();
+        let page = space.kiln(&["run", "board"]).ok();
+        assert!(page.text().starts_with("<h1>Board (production)</h1>"), "{page}");
+        let listed = readback::listed(&space, "board");
+        assert_eq!(listed["/opt/board/public/assets/manifest.json"].uid, 991);
+        for absent in ["/opt/board/packages", "/shelf", "/usr/local/bin/fetch"] {
+            assert!(!listed.contains_key(absent), "{absent} stayed");
+        }
+        let chosen = ["--build-arg", "APP_ENV=development", "--build-arg", "BOARD_HOME=/srv/board"];
+        space.build(&[&chosen[..], &["-t", "board:dev"]].concat()).ok();
+        let page = space.kiln(&["run", "board:dev"]).ok();
+        assert!(page.text().starts_with("<h1>Board (development)</h1>"), "{page}");
+        let listed = readback::listed(&space, "board:dev");
+        assert!(listed.contains_key("/srv/board/public/assets"));
+        assert!(!listed.contains_key("/srv/board/public/assets/manifest.json"));
+    }
+
+    #[test]
     fn no_example_writes_into_its_own_directory() {
         needs_root!();
         let space = TestSpace::with_example("hello", &[]);

@@ -1,0 +1,3 @@
+module example.org/salute
+
+go 1.19
