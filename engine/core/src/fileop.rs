@@ -13,12 +13,14 @@ mod draft;
 mod error;
 mod make;
 mod pieces;
+mod remark;
 mod stubs;
 #[cfg(test)]
 pub(crate) mod tests;
 mod wildcard;
 
 pub use error::{FileOpError, WorldError};
+pub use remark::Remark;
 pub use stubs::mount_stubs;
 
 pub(crate) use pieces::{Form, Piece, hard_links, pieces, whole};
@@ -45,6 +47,8 @@ pub trait FileWorld {
     fn excluded(&mut self, _input: InputId, _path: &TreePath) -> bool {
         false
     }
+    /// Hears what was done, though it is hardly what was meant.
+    fn remark(&mut self, _remark: Remark) {}
 }
 
 /// Evaluates all actions in order on top of `base` and gives the one layer that holds what they changed.
@@ -63,7 +67,7 @@ pub fn apply(
     world: &mut dyn FileWorld,
     now: Time,
 ) -> Result<Tree, FileOpError> {
-    let mut work = Work { draft: Draft::new(base), inputs, world, now };
+    let mut work = Work { draft: Draft::new(base), on_nothing: op.base.is_none(), inputs, world, now };
     for action in &op.actions {
         match action {
             FileAction::Copy(copy) => work.copy(copy)?,
@@ -90,6 +94,8 @@ pub fn apply(
 /// A file op being evaluated.
 struct Work<'w, 'b> {
     draft: Draft<'b>,
+    /// Names of users cannot be looked up: there is no tree below, and the layer may come onto any.
+    on_nothing: bool,
     inputs: &'w [Merged],
     world: &'w mut dyn FileWorld,
     now: Time,
@@ -103,7 +109,15 @@ impl Work<'_, '_> {
         };
         let draft = &self.draft;
         let world = &mut *self.world;
-        Ok(users::owner(owner, &mut |file| read_account_file(draft, world, file))?)
+        let mut missed = Vec::new();
+        let ids = users::owner(owner, &mut |file| read_account_file(draft, world, file), &mut |error| {
+            missed.push(error)
+        })?;
+        if self.on_nothing && !missed.is_empty() {
+            return Err(missed.swap_remove(0).into());
+        }
+        missed.into_iter().for_each(|error| world.remark(Remark::UnknownOwner(error)));
+        Ok(ids)
     }
 
     fn new_directory(&self, mode: u32, (uid, gid): (u32, u32)) -> Entry {

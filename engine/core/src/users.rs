@@ -98,22 +98,34 @@ fn group_number(group: &str, read: &mut ReadFile<'_>) -> Result<u32, UserError> 
 }
 
 /// The numbers of an owner (`--chown`): a lone number is also the group, a lone name brings its primary group, `root`
-/// is 0. Reads a file only to look up a name.
-pub fn owner(owner: &Owner, read: &mut ReadFile<'_>) -> Result<(u32, u32), UserError> {
+/// is 0. Reads a file only to look up a name. As in BuildKit, a user that is nowhere is 0 and a group that is nowhere
+/// the one that the user alone would bring; `missed` hears of both.
+pub fn owner(
+    owner: &Owner,
+    read: &mut ReadFile<'_>,
+    missed: &mut dyn FnMut(UserError),
+) -> Result<(u32, u32), UserError> {
     let (uid, primary) = match (&owner.user[..], id(&owner.user)?) {
         ("" | "root", _) => (0, 0),
         (_, Id::Number(uid)) => (uid, uid),
         (_, Id::Name(name)) => {
             let text = load(PASSWD, read)?;
             let mut found = lines(text.as_deref().unwrap_or_default()).filter(|l| l.name == name.as_bytes());
-            found
-                .find_map(|line| Some((line.number(2)?, line.number(3)?)))
-                .ok_or_else(|| unknown("user", name, PASSWD, text.as_deref()))?
+            found.find_map(|line| Some((line.number(2)?, line.number(3)?))).unwrap_or_else(|| {
+                missed(unknown("user", name, PASSWD, text.as_deref()));
+                (0, 0)
+            })
         }
     };
     match &owner.group[..] {
         "" => Ok((uid, primary)),
-        group => Ok((uid, group_number(group, read)?)),
+        group => match group_number(group, read) {
+            Err(error @ (UserError::Unknown { .. } | UserError::NoFile { .. })) => {
+                missed(error);
+                Ok((uid, primary))
+            }
+            gid => Ok((uid, gid?)),
+        },
     }
 }
 
@@ -204,7 +216,7 @@ mod tests {
 
     fn owned(user: &str, group: &str) -> Result<(u32, u32), UserError> {
         let given = Owner { user: user.into(), group: group.into() };
-        owner(&given, &mut read)
+        owner(&given, &mut read, &mut |missed| panic!("{missed}"))
     }
 
     #[test]
@@ -218,13 +230,20 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_nowhere_is_an_error_naming_the_file() {
-        assert_eq!(owned("nobody", "").unwrap_err().to_string(), "no user named `nobody` in `/etc/passwd`");
-        let given = Owner { user: "1".into(), group: "staff".into() };
-        assert_eq!(
-            owner(&given, &mut none).unwrap_err().to_string(),
-            "no group named `staff`: there is no `/etc/group`; write a number instead"
-        );
+    fn a_name_that_is_nowhere_is_0_and_told_with_the_file() {
+        let missing = |user: &str, group: &str, read: &mut ReadFile<'_>| {
+            let mut missed = Vec::new();
+            let given = Owner { user: user.into(), group: group.into() };
+            let ids = owner(&given, read, &mut |error| missed.push(error.to_string())).unwrap();
+            (ids, missed)
+        };
+        let user = "no user named `nobody` in `/etc/passwd`".to_owned();
+        let group = "no group named `staff` in `/etc/group`".to_owned();
+        assert_eq!(missing("nobody", "", &mut read), ((0, 0), vec![user.clone()]));
+        assert_eq!(missing("nobody", "audio", &mut read), ((0, 29), vec![user.clone()]));
+        assert_eq!(missing("nobody", "staff", &mut read), ((0, 0), vec![user, group]));
+        let group = "no group named `staff`: there is no `/etc/group`; write a number instead".to_owned();
+        assert_eq!(missing("1", "staff", &mut none), ((1, 1), vec![group]));
         assert!(matches!(owned("4294967296", ""), Err(UserError::Number(_))));
     }
 

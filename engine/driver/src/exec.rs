@@ -380,7 +380,7 @@ impl Session<'_> {
     }
 
     fn run_user(&self, vertex: &Vertex, op: &ExecOp, root: &Merged) -> Result<Credentials, BuildError> {
-        let mut world = World { forms: &self.forms, contexts: Vec::new() };
+        let mut world = World::alone(&self.forms);
         users::credentials(&op.user, &mut |file| fileop::account_file(root, &mut world, file)).map_err(
             |error| {
                 BuildError::wrong(

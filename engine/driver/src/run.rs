@@ -78,7 +78,7 @@ impl Driver {
         let stack = image.stack(&document, &forms)?;
         let root = forms.merged(&stack)?;
         let user = request.user.as_deref().unwrap_or(&config.user);
-        let mut world = World { forms: &forms, contexts: Vec::new() };
+        let mut world = World::alone(&forms);
         let user = users::credentials(user, &mut |file| fileop::account_file(&root, &mut world, file))
             .map_err(|error| BuildError::plain(error.to_string(), "use a numeric id"))?;
 

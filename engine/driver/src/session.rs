@@ -5,12 +5,13 @@ use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use kiln_core::fileop::{self, FileWorld, WorldError};
+use kiln_core::fileop::{self, FileWorld, Remark, WorldError};
 use kiln_core::graph::{CopyAction, FileAction, FileOp, Op, SourceOp, Unpack};
 use kiln_core::merged::Merged;
 use kiln_core::tree::{Content, Place, Time};
 use kiln_core::{
-    BlobDigest, Cancel, EventSink, FileDigest, LayerId, Platform, Stack, Tree, TreePath, Vertex,
+    BlobDigest, Cancel, Diagnostic, Event, EventSink, FileDigest, LayerId, Platform, Span, Stack, Tree,
+    TreePath, Vertex,
 };
 
 use crate::agent::KeyAgent;
@@ -129,7 +130,7 @@ impl<'a> Session<'a> {
     /// What file ops of `vertex` may ask.
     pub(crate) fn world(&self, graph: &kiln_core::Graph, vertex: &Vertex) -> World<'_> {
         let contexts = (0..vertex.inputs.len()).map(|input| self.context_of(graph, vertex, input)).collect();
-        World { forms: &self.forms, contexts }
+        World { forms: &self.forms, contexts, remarks: Some((self.events, vertex.origin.first().cloned())) }
     }
 
     /// A context as a layer with all that it holds.
@@ -167,7 +168,7 @@ impl<'a> Session<'a> {
             &op,
             &Merged::default(),
             std::slice::from_ref(merged),
-            &mut World { forms: &self.forms, contexts: Vec::new() },
+            &mut World::alone(&self.forms),
             self.now(),
         )
         .map_err(|error| BuildError::world(format!("could not select `{}`", path.display()), error))?;
@@ -180,6 +181,15 @@ pub(crate) struct World<'a> {
     pub(crate) forms: &'a Forms<'a>,
     /// Which of the vertex's inputs are contexts.
     pub(crate) contexts: Vec<Option<Arc<LocalContext>>>,
+    /// Who is told of remarks, and where the step was written.
+    remarks: Option<(&'a dyn EventSink, Option<Span>)>,
+}
+
+impl<'a> World<'a> {
+    /// Of no step: no context, and nobody to hear remarks.
+    pub(crate) fn alone(forms: &'a Forms<'a>) -> Self {
+        Self { forms, contexts: Vec::new(), remarks: None }
+    }
 }
 
 impl FileWorld for World<'_> {
@@ -220,5 +230,12 @@ impl FileWorld for World<'_> {
 
     fn excluded(&mut self, input: usize, path: &TreePath) -> bool {
         self.contexts.get(input).and_then(Option::as_ref).is_some_and(|context| context.is_ignored(path))
+    }
+
+    fn remark(&mut self, remark: Remark) {
+        if let Some((events, span)) = &self.remarks {
+            let told = Diagnostic::warning(remark.code(), remark.to_string());
+            events.emit(Event::Diagnostic(told.at(span.clone()).help(remark.help())));
+        }
     }
 }

@@ -29,11 +29,12 @@ pub(crate) fn chown(statement: &Statement, by_number: bool, findings: &mut Findi
     Some(owner)
 }
 
-/// `user[:group]`. `root` is 0 whatever the files of the image say.
+/// `user[:group]`. `root` is 0 whatever the files of the image say, and so is what is not written beside a `:`.
 pub(crate) fn owner(text: &str) -> Owner {
     let part = |name: &str| String::from(if name == "root" { "0" } else { name });
+    let group = |name: &str| if name.is_empty() { "0".to_owned() } else { part(name) };
     match text.split_once(':') {
-        Some((user, group)) => Owner { user: part(user), group: part(group) },
+        Some((user, name)) => Owner { user: part(user), group: group(name) },
         None => Owner { user: part(text), group: String::new() },
     }
 }
@@ -114,6 +115,6 @@ mod tests {
         check("1000:1000", "1000", "1000");
         check("root:root", "0", "0");
         check(":staff", "", "staff");
-        check("app:", "app", "");
+        check("app:", "app", "0");
     }
 }

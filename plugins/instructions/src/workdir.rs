@@ -36,7 +36,7 @@ fn apply(statement: &Statement, stage: &Stage, findings: &mut Findings) -> Optio
     // The configuration keeps an absolute path as it is written; only one that had to be joined is cleaned.
     let dir = if path.value.starts_with('/') { path.value.clone() } else { place.clone() };
     let mut graph = GraphBuilder::new().at(&statement.at, statement.original.as_str());
-    let root = (place != "/").then(|| {
+    let root = (dir != "/").then(|| {
         let base = stage.has_base.then(|| graph.base());
         let owner = (!stage.user.is_empty()).then(|| owner(&stage.user));
         graph.make_dir(base, place.as_str(), owner)
@@ -94,6 +94,13 @@ mod tests {
         let applied = Line::new("WORKDIR /").apply();
         assert_eq!((applied.outcome.root, applied.outcome.fragment.ops.len()), (None, 0));
         assert_eq!(applied.outcome.history[0].layer, None);
+    }
+
+    #[test]
+    fn another_spelling_of_the_root_directory_makes_a_layer_without_anything() {
+        let applied = Line::new("WORKDIR /a/..").apply();
+        assert!(matches!(applied.root(), OpKind::File(FileOp { base: Some(_), .. })));
+        assert_eq!(applied.history(), ["WORKDIR /a/.."]);
     }
 
     #[test]

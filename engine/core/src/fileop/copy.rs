@@ -2,7 +2,7 @@
 
 use super::draft::NodeId;
 use super::pieces::{Form, Piece, hard_links, pieces, whole};
-use super::{FileOpError, Work};
+use super::{FileOpError, Remark, Work};
 use crate::graph::{CopyAction, Unpack};
 use crate::merged::{Follow, Found, Merged, follow};
 use crate::mode::ModeChange;
@@ -60,10 +60,11 @@ impl Work<'_, '_> {
         if pieces.is_empty() {
             return Ok(());
         }
-        let mode = changes.mode.as_ref().and_then(ModeChange::octal);
-        let mode = mode.map_or(0o755, |mode| mode & 0o777);
+        // Directories that are made on the way get the mode as `mkdir` would, under a umask of 022.
+        let mode = changes.mode.as_ref().and_then(ModeChange::octal).unwrap_or(0o777) & 0o755;
         let directory = self.new_directory(mode, changes.owner.unwrap_or((0, 0)));
         let to = self.destination(action, directory)?;
+        let mut onto_dest = 0;
         for piece in &pieces {
             if self.unpacked(action, input, piece, &to, &changes)? {
                 continue;
@@ -74,6 +75,7 @@ impl Work<'_, '_> {
             match piece.form {
                 Form::File | Form::Directory => {
                     let target = self.target(&piece.name, &to)?;
+                    onto_dest += usize::from(target.0 == to.last());
                     self.put_top(input, piece, &target, &changes)?;
                 }
                 Form::Contents => {
@@ -87,6 +89,9 @@ impl Work<'_, '_> {
                     self.put_items(input, piece, to.last(), &to.path, true, &changes)?;
                 }
             }
+        }
+        if onto_dest > 1 {
+            self.world.remark(Remark::SeveralOntoFile { dest: action.dest.clone() });
         }
         Ok(())
     }

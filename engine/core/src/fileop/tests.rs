@@ -202,6 +202,8 @@ fn several_sources_are_handled_in_order() {
     check("", "a/ a/f=1 b=2", "a b /x", "x/ x/b=2 x/f=1");
     check("", "a=1 b=2", "a b /x", "x=2");
     check("", "a=1 b=2", "? /x", "x=2");
+    check("", "a=1 b=2", "a* c* /x", "x=1");
+    check("", "a=1 d/ d/b=2", "d a /x", "x/ x/a=1 x/b=2");
 }
 
 #[test]
@@ -228,6 +230,69 @@ fn wildcards_name_what_is_there() {
     check("", source, "[a /x/", "error: `[a` is not a pattern: a `[` is not closed");
     check("", "[a]=1 a=2", "[[]a] /x/", "x/ x/[a]=1");
     check("", "a\\*=1 a*=2", "a\\* /x/", "x/ x/a\\*=1");
+}
+
+/// Remembers what it is told, and is else what is in memory.
+#[derive(Default)]
+struct Listener(Vec<String>);
+
+impl FileWorld for Listener {
+    fn read(&mut self, content: &Content, limit: u64) -> Result<Vec<u8>, WorldError> {
+        Memory.read(content, limit)
+    }
+
+    fn digest(&mut self, content: &Content, size: u64) -> Result<FileDigest, WorldError> {
+        Memory.digest(content, size)
+    }
+
+    fn unpack(
+        &mut self,
+        content: &Content,
+        size: u64,
+        kind: Unpack,
+    ) -> Result<Option<(LayerId, Arc<Tree>)>, WorldError> {
+        Memory.unpack(content, size, kind)
+    }
+
+    fn remark(&mut self, remark: Remark) {
+        self.0.push(format!("{}: {remark}", remark.code()));
+    }
+}
+
+#[test]
+fn what_is_hardly_meant_is_done_and_told() {
+    let told = |action: &str, expected: &str| {
+        let op = FileOp { base: Some(0), actions: vec![FileAction::Copy(copy(action))] };
+        let source = Merged::of_tree(Arc::new(tree("a=1 b=2")));
+        let mut world = Listener::default();
+        let layer = apply(&op, &Merged::default(), &[Merged::default(), source], &mut world, NOW).unwrap();
+        assert_eq!(words(&layer), expected, "{action}");
+        world.0
+    };
+    let lost = "several-onto-file: several files become `/x`, which is not a directory; the last is what stays";
+    assert_eq!(told("? /x", "x=2"), [lost]);
+    assert_eq!(told("a b /x/", "x/ x/a=1 x/b=2"), [""; 0]);
+    assert_eq!(told("a no* /x", "x=1"), [""; 0]);
+    let nobody = "unknown-user: no user named `app`: there is no `/etc/passwd`; write a number instead; \
+                  the files get another";
+    assert_eq!(told("--chown=app:7 a /x", "x=1@:0:7"), [nobody]);
+}
+
+#[test]
+fn names_of_users_are_nothing_where_there_is_no_tree_below() {
+    let op = FileOp { base: None, actions: vec![FileAction::Copy(copy("--chown=app a /x"))] };
+    let inputs = [Merged::default(), Merged::of_tree(Arc::new(tree("a=1")))];
+    let error = apply(&op, &Merged::default(), &inputs, &mut Memory, NOW).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no user named `app`: there is no `/etc/passwd`; write a number instead"
+    );
+}
+
+#[test]
+fn directories_made_for_a_copy_are_not_writable_by_others() {
+    check("", "a=1", "--chmod=777 a /x/y/", "x/ x/y/ x/y/a=1@777");
+    check("", "d/ d/s/", "--chmod=2770 d /x", "x/@750 x/s/@2770");
 }
 
 #[test]
@@ -289,13 +354,10 @@ fn owners_are_numbers_or_names_of_the_tree_written_to() {
     check(base, "a=1@640:1:1", "--chown=app a /", "a=1@640:10:20");
     check(base, "a=1", "--chown=app:web a /", "a=1@:10:30");
     check(base, "a=1", "--chown=:web a /", "a=1@:0:30");
-    check(base, "a=1", "--chown=who a /", "error: no user named `who` in `/etc/passwd`");
-    check(
-        "",
-        "a=1",
-        "--chown=who a /",
-        "error: no user named `who`: there is no `/etc/passwd`; write a number instead",
-    );
+    check(base, "a=1@:4:4", "--chown=who a /", "a=1");
+    check(base, "a=1", "--chown=who:web a /", "a=1@:0:30");
+    check(base, "a=1", "--chown=app:who a /", "a=1@:10:20");
+    check("etc/", "a=1@:4:4", "--chown=who a /", "a=1");
     check("etc->e e/ e/passwd=app:x:10:20::", "a=1", "--chown=app a /", "a=1@:10:20");
 }
 
