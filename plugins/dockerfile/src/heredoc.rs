@@ -60,35 +60,35 @@ pub fn operator(word: &str) -> Option<Operator> {
     }
     let (quoted, _) = expand::words(delimiter, RAW, &NoVariables).ok()?;
     let [quoted] = <[String; 1]>::try_from(quoted).ok()?;
-    let name = unquoted(&quoted);
+    let (name, literal) = unquoted(&quoted);
     if name.is_empty() {
         return None;
     }
-    let literal = name.len() != quoted.len();
     Some(Operator { name, written: word.to_owned(), strip_tabs, literal })
 }
 
-/// Without the quotes that group; a quote inside of the other kind stays, as does what an escape stands before.
-fn unquoted(word: &str) -> String {
+/// The word without the quotes that group and without escapes, and whether it had such quotes. Between double quotes an
+/// escape stays unless it stands before `"`, `$` or itself, as in all words (§7.5).
+fn unquoted(word: &str) -> (String, bool) {
     let mut name = String::with_capacity(word.len());
     let mut open = None;
-    let mut escaped = false;
-    for c in word.chars() {
+    let mut grouped = false;
+    let mut chars = word.chars().peekable();
+    while let Some(c) = chars.next() {
         match (c, open) {
-            _ if escaped => {
-                escaped = false;
-                name.push(c);
+            ('\'' | '"', None) => {
+                open = Some(c);
+                grouped = true;
             }
-            ('\'' | '"', None) => open = Some(c),
             (_, Some(quote)) if c == quote => open = None,
-            ('\\', None | Some('"')) => {
-                escaped = true;
-                name.push(c);
+            ('\\', None) => name.extend(chars.next()),
+            ('\\', Some('"')) => {
+                name.push(chars.next_if(|after| matches!(after, '"' | '$' | '\\')).unwrap_or(c));
             }
             _ => name.push(c),
         }
     }
-    name
+    (name, grouped)
 }
 
 /// Reads the body of `operator` from the lines that follow (§6.4, §6.5).
@@ -147,6 +147,10 @@ mod tests {
             ("<<-\"EOF\"", "EOF", true, true),
             ("3<<E\"O\"F", "EOF", true, false),
             ("<<\"it's\"", "it's", true, false),
+            ("<<\\EOF", "EOF", false, false),
+            ("<<E\\\\\\$F", "E\\$F", false, false),
+            ("<<\"E\\OF\\\"\"", "E\\OF\"", true, false),
+            ("<<'E\\F'", "E\\F", true, false),
         ] {
             let operator = operator(word).unwrap();
             assert_eq!(
