@@ -14,6 +14,9 @@ use crate::json;
 use crate::parse::Line;
 use crate::words::{self, FlagWord};
 
+/// Arguments are cut at blanks before expansion and at white space of variables after it (§5.1, §7.6).
+const SPLITS_VALUES: &str = "splits-values";
+
 /// A statement and what was noticed while it was made.
 #[derive(Debug)]
 pub struct Cut {
@@ -107,6 +110,10 @@ impl Cutter<'_> {
         match descriptor.form.split {
             Split::Whole if rest.is_empty() => Vec::new(),
             Split::Whole => vec![self.plain(rest, expand)],
+            Split::Blanks if descriptor.traits.iter().any(|word| word == SPLITS_VALUES) => {
+                let found = words::blanks(text, rest);
+                found.into_iter().flat_map(|word| self.split_again(word, expand)).collect()
+            }
             Split::Blanks => {
                 words::blanks(text, rest).into_iter().map(|word| self.plain(word, expand)).collect()
             }

@@ -18,7 +18,7 @@ pub(crate) static EXPOSE: Keyword = Keyword {
     form: WORDS,
     heredocs: HeredocForm::Refused,
     flags: &[],
-    traits: &["stateless"],
+    traits: &["stateless", "splits-values"],
     validate,
     apply,
 };
@@ -99,11 +99,17 @@ impl<'a> Spec<'a> {
                 ));
             }
         }
-        if let Some(address) = parts.next().filter(|address| !address.is_empty()) {
+        let address = parts.next().filter(|address| !address.is_empty());
+        if let Some(address) = address {
             let bare = address.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(address);
             bare.parse::<IpAddr>().map_err(|_| format!("`{address}` is not an address"))?;
         }
-        Ok(Self { first, last, protocol, has_host: host.is_some() })
+        Ok(Self {
+            first,
+            last,
+            protocol,
+            has_host: address.is_some() || host.is_some_and(|host| !host.is_empty()),
+        })
     }
 }
 
@@ -134,6 +140,8 @@ mod tests {
             ("7000-7002/sctp", "7000/sctp 7001/sctp 7002/sctp"),
             ("0 65535", "0/tcp 65535/tcp"),
             ("80/", "80/tcp"),
+            // Neither address nor port of the host is said.
+            (":80", "80/tcp"),
         ] {
             let applied = Line::new(&format!("EXPOSE {text}")).apply();
             assert_eq!(applied.history(), [format!("EXPOSE [{expected}]")]);

@@ -79,7 +79,7 @@ pub(crate) const PATHS: ArgumentForm = ArgumentForm { split: Split::Blanks, json
 pub(crate) const TEXT: ArgumentForm = ArgumentForm { split: Split::Whole, json: false, expand: true };
 /// One raw string as it stands.
 pub(crate) const RAW: ArgumentForm = ArgumentForm { split: Split::Whole, json: false, expand: false };
-/// Words, also those that come out of a variable (§7.6).
-pub(crate) const WORDS: ArgumentForm = ArgumentForm { split: Split::Words, json: false, expand: true };
+/// Words at white space.
+pub(crate) const WORDS: ArgumentForm = ArgumentForm { split: Split::Blanks, json: false, expand: true };
 /// `key=value` words.
 pub(crate) const PAIRS: ArgumentForm = ArgumentForm { split: Split::Pairs, json: false, expand: true };

@@ -73,6 +73,26 @@ fn section_5_2_json() {
 }
 
 #[test]
+fn section_7_6_white_space_of_a_variable_can_end_an_argument() {
+    let descriptor = Descriptor {
+        traits: vec!["splits-values".to_owned()],
+        ..descriptor("EXPOSE", Split::Blanks, false, true)
+    };
+    let keywords = Keywords::new(vec![descriptor.clone()]);
+    let values = |text: &str| {
+        let place = Place { file: "Dockerfile".into(), fixed: None };
+        let parsed = parse(text, &place, 1, None, &keywords);
+        let cut = cut(&parsed.lines[0], &descriptor, '\\', Some(&TABLE));
+        let codes = cut.problems.into_iter().map(|problem| problem.code);
+        cut.statement.arguments.into_iter().map(|argument| argument.value).chain(codes).collect::<Vec<_>>()
+    };
+    assert_eq!(values("EXPOSE $p/tcp $x \"$x\""), ["80/tcp", "one", "two", "one two"]);
+    // Words are cut before quotes and escapes mean anything.
+    assert_eq!(values("EXPOSE \\ 4/tcp"), ["4/tcp"]);
+    assert_eq!(values("EXPOSE \"80 81\""), ["unterminated-quote", "unterminated-quote"]);
+}
+
+#[test]
 fn section_5_4_pairs() {
     let pairs = |text| {
         let arguments = read(text, Split::Pairs, false, Some(&TABLE)).statement.arguments;
