@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::bases::repository;
+use crate::builders::Builder;
 
 /// Given the names of all cases, says what is wrong.
 pub(crate) type Check = fn(&[String]) -> Vec<String>;
@@ -11,6 +12,7 @@ pub(crate) type Check = fn(&[String]) -> Vec<String>;
 pub(crate) const CHECKS: &[(&str, Check)] = &[
     ("every_paragraph_has_a_case_or_a_reason", every_paragraph_has_a_case_or_a_reason),
     ("every_case_is_of_a_paragraph_in_the_list", every_case_is_of_a_paragraph_in_the_list),
+    ("every_known_difference_is_of_a_case", every_known_difference_is_of_a_case),
 ];
 
 /// A row `| 7.4 | what it says | why there is no case |` of README.md.
@@ -58,4 +60,42 @@ fn every_case_is_of_a_paragraph_in_the_list(names: &[String]) -> Vec<String> {
     let unknown =
         |name: &&String| numbers(name).any(|number| !list.iter().any(|paragraph| paragraph.number == number));
     names.iter().filter(unknown).map(|name| format!("README.md lists no paragraph of `{name}`")).collect()
+}
+
+/// Lines `BUILDER CASE REASON` of the file `known-differences`, as builder and case.
+fn listed_differences() -> Vec<(String, String)> {
+    let path = repository().join("tests/conformance/known-differences");
+    let text = fs::read_to_string(path).expect("known-differences is there");
+    text.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            let named = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+            assert!(words.next().is_some(), "known-differences: `{line}` gives no reason");
+            named
+        })
+        .collect()
+}
+
+/// The cases in which another builder is known to do something else.
+pub(crate) fn known_differences(builder: Builder) -> Vec<String> {
+    let name = match builder {
+        Builder::Kiln => return Vec::new(),
+        Builder::BuildKit => "buildkit",
+        Builder::Buildah => "buildah",
+    };
+    listed_differences().into_iter().filter(|(other, _)| other == name).map(|(_, case)| case).collect()
+}
+
+fn every_known_difference_is_of_a_case(names: &[String]) -> Vec<String> {
+    let unknown = |(builder, case): &&(String, String)| {
+        !["buildkit", "buildah"].contains(&builder.as_str()) || !names.contains(case)
+    };
+    listed_differences()
+        .iter()
+        .filter(unknown)
+        .map(|(builder, case)| {
+            format!("known-differences: {builder} {case}: there is no such builder or case")
+        })
+        .collect()
 }

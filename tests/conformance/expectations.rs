@@ -53,12 +53,16 @@ pub(crate) fn differences(build: &Build, made: &Made) -> Vec<String> {
                     "tree" => tree(&lines, &image.tree, base),
                     "env" => env(&lines, &image.config),
                     "config" => config(&lines, &image.config),
+                    // Buildah writes its history in another form.
+                    _ if made.builder == Builder::Buildah => Vec::new(),
                     _ => history(&lines, image, base),
                 });
             }
             "warnings" => found.extend(warnings(&lines, made)),
             // Words of kiln's own.
             "stderr" | "stdout" | "json" if made.builder != Builder::Kiln => {}
+            // Buildah has words of its own for steps.
+            "cached" | "ran" if made.builder == Builder::Buildah => {}
             "stderr" => found.extend(missing("standard error", &lines, &ran.stderr)),
             "stdout" => found.extend(missing("standard output", &lines, &ran.stdout)),
             "json" => found.extend(pointers(&lines, &ran.stdout)),
@@ -132,16 +136,7 @@ fn printed_places(stderr: &str) -> Vec<Printed> {
             error = false;
         }
         let Some(place) = line.trim_start().strip_prefix("--> ").filter(|_| error) else { continue };
-        // `FILE:LINE:COLUMN`, or `FILE:LINE` for what is wrong with a whole line.
-        let split = |text: &str| -> Option<(String, usize)> {
-            let (before, number) = text.rsplit_once(':')?;
-            Some((before.to_owned(), number.parse().ok()?))
-        };
-        let Some((before, last)) = split(place) else { continue };
-        let (file, row, column) = match split(&before) {
-            Some((file, row)) => (file, row, last),
-            None => (before, last, 1),
-        };
+        let Some((file, row, column)) = split_place(place) else { continue };
         let carets = stderr.lines().skip(number + 1).take(4).find_map(|line| {
             let (_, marked) = line.split_once('|')?;
             marked.trim_start().starts_with('^').then(|| marked.matches('^').count())
@@ -149,6 +144,19 @@ fn printed_places(stderr: &str) -> Vec<Printed> {
         found.push(Printed { file, line: row, column, width: carets.unwrap_or_default() });
     }
     found
+}
+
+/// `FILE:LINE:COLUMN`, or `FILE:LINE` for what is wrong with a whole line.
+fn split_place(place: &str) -> Option<(String, usize, usize)> {
+    let split = |text: &str| -> Option<(String, usize)> {
+        let (before, number) = text.rsplit_once(':')?;
+        Some((before.to_owned(), number.parse().ok()?))
+    };
+    let (before, last) = split(place)?;
+    Some(match split(&before) {
+        Some((file, row)) => (file, row, last),
+        None => (before, last, 1),
+    })
 }
 
 /// Whether a printed place is the expected one: the file, a line in the range, and, if columns are named, just those.
@@ -282,8 +290,8 @@ fn kiln_warnings(stderr: &str) -> Vec<(String, String)> {
             continue;
         }
         let place = lines.get(index + 1).and_then(|line| line.trim_start().strip_prefix("--> "));
-        let row = place.and_then(|place| place.rsplit(':').nth(1)).unwrap_or_default();
-        found.push((rule.to_owned(), row.to_owned()));
+        let row = place.and_then(split_place).map_or(0, |(_, row, _)| row);
+        found.push((rule.to_owned(), row.to_string()));
     }
     found
 }
