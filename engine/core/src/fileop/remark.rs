@@ -25,7 +25,9 @@ impl Remark {
     pub fn help(&self) -> String {
         match self {
             Self::SeveralOntoFile { dest } => format!("write `{dest}/` to copy into a directory"),
-            Self::UnknownOwner(_) => "names are looked up in the tree written to; a number needs no look-up".into(),
+            Self::UnknownOwner(_) => {
+                "names are looked up in the tree written to; a number needs no look-up".into()
+            }
         }
     }
 }

@@ -269,7 +269,8 @@ fn what_is_hardly_meant_is_done_and_told() {
         assert_eq!(words(&layer), expected, "{action}");
         world.0
     };
-    let lost = "several-onto-file: several files become `/x`, which is not a directory; the last is what stays";
+    let lost =
+        "several-onto-file: several files become `/x`, which is not a directory; the last is what stays";
     assert_eq!(told("? /x", "x=2"), [lost]);
     assert_eq!(told("a b /x/", "x/ x/a=1 x/b=2"), [""; 0]);
     assert_eq!(told("a no* /x", "x=1"), [""; 0]);
@@ -283,10 +284,7 @@ fn names_of_users_are_nothing_where_there_is_no_tree_below() {
     let op = FileOp { base: None, actions: vec![FileAction::Copy(copy("--chown=app a /x"))] };
     let inputs = [Merged::default(), Merged::of_tree(Arc::new(tree("a=1")))];
     let error = apply(&op, &Merged::default(), &inputs, &mut Memory, NOW).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no user named `app`: there is no `/etc/passwd`; write a number instead"
-    );
+    assert_eq!(error.to_string(), "no user named `app`: there is no `/etc/passwd`; write a number instead");
 }
 
 #[test]
