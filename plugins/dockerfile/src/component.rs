@@ -19,7 +19,7 @@ use crate::{answer, outline};
 const READ_BYTES: u32 = 4 << 20;
 
 /// Files beyond this are no build files.
-const MAX_FILE_BYTES: usize = 64 << 20;
+const MAX_FILE_BYTES: usize = 16 << 20;
 
 #[cfg(target_family = "wasm")]
 #[global_allocator]
@@ -64,7 +64,7 @@ impl Plugin for Dockerfile {
 }
 
 /// Kiln's own findings.
-const OWN_RULES: [(&str, Severity, &str); 43] = [
+const OWN_RULES: [(&str, Severity, &str); 46] = [
     ("bad-check-option", Severity::Error, "options of `# check=` that cannot be read"),
     ("bad-directive", Severity::Error, "a parser directive with an impossible value"),
     ("bad-epoch", Severity::Error, "a SOURCE_DATE_EPOCH that is no time"),
@@ -86,6 +86,7 @@ const OWN_RULES: [(&str, Severity, &str); 43] = [
     ("image-unauthorized", Severity::Error, "a base image that the registry does not give out"),
     ("image-unavailable", Severity::Error, "a base image that cannot be looked up"),
     ("instruction-before-from", Severity::Error, "an instruction other than ARG before the first FROM"),
+    ("instruction-too-long", Severity::Error, "an instruction that no builder runs"),
     ("invalid-platform", Severity::Error, "`--platform` that is no platform"),
     ("invalid-reference", Severity::Error, "a FROM that names no image"),
     ("invalid-stage-name", Severity::Error, "a name that a stage cannot have"),
@@ -98,9 +99,11 @@ const OWN_RULES: [(&str, Severity, &str); 43] = [
     ("repeated-directive", Severity::Error, "a parser directive that is given twice"),
     ("required-variable", Severity::Error, "`${name:?…}` with an unset variable"),
     ("stage-not-before", Severity::Error, "a stage that is used before it begins, or by itself"),
+    ("too-many-instructions", Severity::Error, "a build file that no builder evaluates"),
     ("unknown-flag", Severity::Error, "a flag that the instruction does not have"),
     ("unknown-instruction", Severity::Error, "a keyword that nothing handles"),
     ("unknown-stage", Severity::Error, "`--from` of neither a stage nor an image"),
+    ("unknown-syntax", Severity::Error, "a `# syntax=` line that names another frontend"),
     ("unknown-target", Severity::Error, "the stage to be built does not exist"),
     ("unreadable-build-file", Severity::Error, "a build file that cannot be read"),
     ("unreadable-ignore-file", Severity::Error, "an ignore file that cannot be read"),

@@ -46,7 +46,7 @@ impl Directives {
                 }
             }
             "check" => self.check = Some((value.to_owned(), line.number)),
-            // The host has read it and chosen this frontend by it.
+            // Whether it names this frontend has been looked at before (`crate::syntax`).
             "syntax" => {}
             _ => {
                 self.done = true;
@@ -60,7 +60,12 @@ impl Directives {
 
 /// `# key = value`, the key in lower case.
 fn split(line: &str) -> Option<(String, &str)> {
-    let (key, value) = line.trim_start().strip_prefix('#')?.split_once('=')?;
+    pair(line.trim_start().strip_prefix('#')?)
+}
+
+/// `key = value`, the key in lower case.
+pub fn pair(text: &str) -> Option<(String, &str)> {
+    let (key, value) = text.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
     let well_formed =
         key.starts_with(|c: char| c.is_ascii_alphabetic()) && key.chars().all(|c| c.is_ascii_alphanumeric());

@@ -37,6 +37,7 @@ pub mod run;
 pub mod scope;
 pub mod sources;
 pub mod stages;
+pub mod syntax;
 pub mod words;
 
 #[cfg(test)]

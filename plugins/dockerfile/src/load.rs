@@ -11,10 +11,11 @@ use crate::findings::Findings;
 use crate::host::Host;
 use crate::ignore::IgnoreFile;
 use crate::onbuild;
-use crate::parse::{Keywords, Line, Place, parse};
+use crate::parse::{Keywords, Line, Place, TOO_MANY, parse};
 use crate::resolve;
 use crate::scope::{BuildArgs, declared};
 use crate::stages::{self, File};
+use crate::syntax;
 
 /// Names that are tried in order when none is given.
 pub const FILE_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
@@ -34,20 +35,30 @@ pub struct Loaded {
 ///
 /// # Errors
 ///
-/// There is no file, or it cannot be read. What is wrong in it is in [`Loaded::findings`].
+/// There is no file, it cannot be read, is far too long, or asks for another frontend. What else is wrong in it is in
+/// [`Loaded::findings`].
 pub fn load(host: &dyn Host, request: &BuildRequest) -> Result<Loaded, Diagnostic> {
     let (name, bytes) = select(host, &request.file)?;
+    let build_args: BuildArgs =
+        request.build_args.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
+    if let Some(problem) = syntax::foreign(&name, &bytes, &build_args) {
+        return Err(problem);
+    }
     let text = String::from_utf8_lossy(&bytes);
     let keywords = Keywords::new(host.known());
     let mut findings = Findings::default();
     let parsed = parse(&text, &Place { file: name.as_str().into(), fixed: None }, 1, None, &keywords);
+    if let Some(problem) = parsed.problems.iter().find(|problem| problem.code == TOO_MANY) {
+        return Err(problem.clone());
+    }
     let mut problems = Vec::new();
     let file = stages::group(&name, parsed, &keywords, &mut problems);
-    let build_args: BuildArgs =
-        request.build_args.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
     options(&file, &build_args, &mut findings);
     findings.extend(problems);
     findings.extend(not_text(&bytes, &file));
+    if let Some(problem) = too_long(&file) {
+        return Err(problem);
+    }
     grammar(host, &file, &keywords, &mut findings);
     findings.extend(resolve::impossible(&file, &keywords));
     checks::file(&file, &mut findings);
@@ -78,31 +89,64 @@ fn select(host: &dyn Host, asked: &str) -> Result<(String, Vec<u8>), Diagnostic>
 /// harm; anywhere else the build would see other bytes than were written.
 fn not_text(bytes: &[u8], file: &File) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    if std::str::from_utf8(bytes).is_ok() {
+    if std::str::from_utf8(bytes).is_ok() && !bytes.contains(&0) {
         return found;
     }
-    let stages = file.stages.iter().flat_map(|stage| std::iter::once(&stage.from.line).chain(&stage.lines));
-    let lines: Vec<&Line> = file.globals.iter().chain(stages).collect();
+    let lines = lines(file);
     for (index, physical) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let Err(error) = std::str::from_utf8(physical) else { continue };
+        let foreign = std::str::from_utf8(physical).err().map(|error| error.valid_up_to());
+        let nul = physical.iter().position(|byte| *byte == 0);
+        let Some(at) = foreign.into_iter().chain(nul).min() else { continue };
         let number = index as u32 + 1;
-        let owner = lines.iter().find(|line| (line.logical.first_line..=line.last_line).contains(&number));
-        let Some(owner) = owner else { continue };
+        let after = lines.partition_point(|line| line.logical.first_line <= number);
+        let Some(owner) = lines[..after].last().filter(|line| number <= line.last_line) else { continue };
         let is_comment = physical.trim_ascii_start().starts_with(b"#") && number <= owner.logical.last_line;
-        if is_comment || owner.keyword == "MAINTAINER" {
+        // What is written to a file may hold anything.
+        let is_content = number > owner.logical.last_line && matches!(owner.keyword.as_str(), "COPY" | "ADD");
+        let is_nul = physical[at] == 0;
+        if is_comment || owner.keyword == "MAINTAINER" && !is_nul || is_content && is_nul {
             continue;
         }
-        let column = String::from_utf8_lossy(&physical[..error.valid_up_to()]).chars().count() as u32 + 1;
+        let column = String::from_utf8_lossy(&physical[..at]).chars().count() as u32 + 1;
+        let message = match is_nul {
+            true => "a NUL stands in no text".to_owned(),
+            false => format!("the byte 0x{:02x} is not UTF-8", physical[at]),
+        };
         found.push(
-            Diagnostic::error(
-                "not-utf8",
-                format!("the byte 0x{:02x} is not UTF-8", physical[error.valid_up_to()]),
-            )
-            .at(&Span::on_line(&file.name, number, column, column + 1))
-            .help("save the file as UTF-8"),
+            Diagnostic::error("not-utf8", message)
+                .at(&Span::on_line(&file.name, number, column, column + 1))
+                .help("save the file as UTF-8"),
         );
+        if found.len() == MAX_NOT_TEXT {
+            break;
+        }
     }
     found
+}
+
+fn lines(file: &File) -> Vec<&Line> {
+    let stages = file.stages.iter().flat_map(|stage| std::iter::once(&stage.from.line).chain(&stage.lines));
+    file.globals.iter().chain(stages).collect()
+}
+
+/// What is said of a file that is no text at all.
+const MAX_NOT_TEXT: usize = 20;
+
+/// Bytes of one instruction, here-documents included; kernels take no longer arguments. Files have their own limit.
+const MAX_INSTRUCTION_BYTES: usize = 1 << 20;
+
+/// An instruction that would cost more to evaluate than it can mean.
+fn too_long(file: &File) -> Option<Diagnostic> {
+    let lines = lines(file);
+    let long = |line: &&&Line| {
+        let bodies: usize = line.heredocs.iter().map(|heredoc| heredoc.content.len()).sum();
+        let content = matches!(line.keyword.as_str(), "COPY" | "ADD");
+        let counted = if content { 0 } else { bodies };
+        line.logical.text.len() + counted > MAX_INSTRUCTION_BYTES
+    };
+    let line = lines.iter().find(long)?;
+    let message = format!("this instruction is longer than {} MiB", MAX_INSTRUCTION_BYTES >> 20);
+    Some(Diagnostic::error("instruction-too-long", message).at(&line.whole()))
 }
 
 /// Options of the `check` directive, or of the build argument that replaces it as a whole (§21.2).

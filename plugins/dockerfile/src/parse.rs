@@ -154,6 +154,15 @@ impl Line {
     }
 }
 
+/// Instructions in one file. Ten times as many as anybody was seen to write.
+const MAX_INSTRUCTIONS: usize = 30_000;
+
+/// Comments in a row of which anything is kept.
+const MAX_COMMENTS: usize = 1_000;
+
+/// Code of the finding that a file has too many instructions; then the rest of it was not read.
+pub const TOO_MANY: &str = "too-many-instructions";
+
 /// What could be read of a text.
 #[derive(Debug)]
 pub struct Parsed {
@@ -207,12 +216,19 @@ pub fn parse(
         if let Some(comment) = first.comment() {
             if comment.is_empty() {
                 comments.clear();
-            } else {
+            } else if comments.len() < MAX_COMMENTS {
                 comments.push(comment.to_owned());
             }
             continue;
         }
         let Some(logical) = reader.join(first, parsed.escape) else { continue };
+        if parsed.lines.len() == MAX_INSTRUCTIONS {
+            let message = format!("the file has more than {MAX_INSTRUCTIONS} instructions");
+            let problem = Diagnostic::error(TOO_MANY, message).at(&whole_line(logical.first_line));
+            // Nothing else that is wrong matters.
+            parsed.problems = vec![problem];
+            return parsed;
+        }
         let mut line = Line::cut(logical, place.clone(), parsed.escape);
         line.comments = std::mem::take(&mut comments);
         if takes_heredocs(&line, parsed.escape, keywords) {

@@ -411,14 +411,24 @@ impl Planner<'_> {
                     }
                     Some(Err(error)) => {
                         let taken = format!("no stage is called `{name}`, so it was taken for an image");
-                        let message = match error.code.as_str() {
-                            "not-found" => format!("{taken}, and there is no such image"),
-                            "unauthorized" => format!("{taken}, and the registry does not give it out"),
-                            _ => format!("{taken}, and that cannot be looked up"),
+                        // A plain word is rather a stage that is not there.
+                        let plain = !name.contains(['/', ':', '@', '.']);
+                        let (code, message) = match error.code.as_str() {
+                            "not-found" => {
+                                ("image-not-found", format!("{taken}, and there is no such image"))
+                            }
+                            "unauthorized" => (
+                                "image-unauthorized",
+                                format!("{taken}, and the registry does not give it out"),
+                            ),
+                            "no-platform" => {
+                                ("image-no-platform", format!("{taken}, which is not there for the platform"))
+                            }
+                            _ => ("image-unavailable", format!("{taken}, and that cannot be looked up")),
                         };
                         let message = format!("{message}: {}", error.message);
                         problem(
-                            Diagnostic::error("unknown-stage", message)
+                            Diagnostic::error(if plain { "unknown-stage" } else { code }, message)
                                 .help(stage_help(self.file, name, "--from=")),
                         )
                     }

@@ -284,3 +284,19 @@ fn no_file_makes_it_panic() {
         let _ = answer::check(&world, &world.request());
     }
 }
+
+#[test]
+fn a_nul_is_no_text() {
+    let codes = |text: &str| World::new(text).error_codes();
+    assert_eq!(codes("FROM alpine\nRUN a\0b"), ["not-utf8"]);
+    assert_eq!(codes("FROM alpine\nRUN <<E\na\0b\nE"), ["not-utf8"]);
+    assert_eq!(codes("FROM alpine\nMAINTAINER a\0b"), ["not-utf8"]);
+}
+
+#[test]
+fn absurd_files_are_wrong_and_told_so() {
+    let many = "FROM alpine\n".to_owned() + &"LABEL a=b\n".repeat(30_000);
+    assert_eq!(World::new(&many).error_codes(), ["too-many-instructions"]);
+    let long = "FROM alpine\nRUN x".to_owned() + &"\\\n y".repeat(400_000);
+    assert_eq!(World::new(&long).error_codes(), ["instruction-too-long"]);
+}
