@@ -205,6 +205,8 @@ mod as_root {
             (mode("out/src/file"), mode("out/src/run.sh"), mode("out/src/dir")),
             (0o644, 0o755, 0o755)
         );
+        let made = fs::metadata(space.path("out/src")).unwrap().mtime();
+        assert!(made > 1_000_000_000, "the directory has the time of the checkout, not {made}");
         assert_eq!(fs::read_link(space.path("out/src/link")).unwrap().to_str(), Some("file"));
         fs::remove_dir_all(space.path("out")).unwrap();
         space.build_text(&add(&format!("{url}#main:dir"), "/src/"), &["-o", "out"]).ok();

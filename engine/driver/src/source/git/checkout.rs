@@ -8,7 +8,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use kiln_core::graph::GitSource;
-use kiln_core::{LayerId, TreePath};
+use kiln_core::tree::Time;
+use kiln_core::{Entry, LayerId, Tree, TreePath};
 
 use super::command::{FROM_HERE, Git};
 use super::repository::Repository;
@@ -16,6 +17,7 @@ use super::{Commit, MAX_DEPTH};
 use crate::error::BuildError;
 use crate::session::Session;
 use crate::source::address::is_repository;
+use crate::source::context::elsewhere;
 use crate::source::remote::{RemoteError, Why};
 
 /// A submodule of a commit.
@@ -55,14 +57,18 @@ impl Session<'_> {
                 fs::rename(entry.path(), step.upper().join(entry.file_name())).map_err(failed)?;
             }
         }
+        let mut time = self.now();
         if source.commit_times {
-            let seconds = self.time_of(&source.url, commit)?;
-            set_times(step.upper(), seconds).map_err(failed)?;
+            time = Time { seconds: self.time_of(&source.url, commit)?, nanoseconds: 0 };
+            set_times(step.upper(), time.seconds).map_err(failed)?;
         }
         let committed = step.commit(&[]);
-        let (layer, _) =
+        let (layer, tree) =
             committed.map_err(|error| BuildError::world("could not keep a commit's files", error))?;
-        Ok(layer)
+        // The layer of a step says nothing of the root. Here it is a directory like the others, with a time.
+        let mut entries = elsewhere(layer, &tree).into_entries();
+        entries.push((TreePath::root(), Entry { mtime: time, ..Entry::directory() }));
+        Ok(self.forms.keep(Tree::new(entries))?)
     }
 
     /// Writes the files into the empty directory `into`. `root` is the repository of which this one is a submodule, or
