@@ -40,7 +40,7 @@ pub(crate) const OPS: usize = 100_000;
 /// Content of one `make-file`.
 pub(crate) const FILE_BYTES: usize = 16 << 20;
 /// One string of an answer.
-pub(crate) const STRING_BYTES: usize = 1 << 20;
+pub(crate) const STRING_BYTES: usize = 16 << 20;
 pub(crate) const DIAGNOSTICS: usize = 10_000;
 
 /// Calls on trees per call of the component.

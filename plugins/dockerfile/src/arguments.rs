@@ -1,5 +1,6 @@
 //! Makes a statement of a line: cuts and expands flags and arguments as the descriptor of its keyword says (§4.4, §5).
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use kiln_sdk::diagnose::nearest;
@@ -8,6 +9,7 @@ use kiln_sdk::wit::instruction_types::{
     self, Argument, Descriptor, FlagKind, FlagSpec, FlagValue, HeredocForm, Split, Statement,
 };
 
+use crate::allowance;
 use crate::expand::{self, ExpandError, Expanded, Mode, Variables};
 use crate::heredoc::{self, Heredoc};
 use crate::json;
@@ -40,7 +42,10 @@ pub fn boolean(text: &str) -> Option<bool> {
 
 /// Cuts `line`. Without `variables` nothing is expanded: values are as written.
 pub fn cut(line: &Line, descriptor: &Descriptor, escape: char, variables: Option<&dyn Variables>) -> Cut {
-    let mut cutter = Cutter { line, escape, variables, problems: Vec::new(), undefined: Vec::new() };
+    let names = line.heredocs.iter().map(|heredoc| heredoc.operator.name.as_str());
+    let heredocs = names.zip(0..).collect();
+    let mut cutter =
+        Cutter { line, escape, variables, heredocs, problems: Vec::new(), undefined: Vec::new() };
     let flag_values = cutter.flags(descriptor);
     let json = if descriptor.form.json { json::read(line.arguments()) } else { json::Array::NotArray };
     let is_json = matches!(json, json::Array::Strings(_));
@@ -82,6 +87,7 @@ pub fn bad_expansion(error: &ExpandError, written: &str, at: &Span) -> Diagnosti
             "bad-substitution",
             "known are `-`, `+`, `?`, with or without `:`, and `#`, `##`, `%`, `%%`, `/`, `//`",
         ),
+        ExpandError::TooLong => return allowance::exceeded(at),
         ExpandError::PatternEscape { .. } => {
             ("bad-substitution", "in patterns only `*`, `?`, `\\`, `/` and `}` can be escaped")
         }
@@ -98,6 +104,8 @@ struct Cutter<'l> {
     line: &'l Line,
     escape: char,
     variables: Option<&'l dyn Variables>,
+    /// Place of the last here-document of a name.
+    heredocs: BTreeMap<&'l str, u32>,
     problems: Vec<Diagnostic>,
     undefined: Vec<(String, Span)>,
 }
@@ -135,12 +143,11 @@ impl Cutter<'_> {
 
     /// Which here-document a word stands for. Of several with one name it is the last (§6.7).
     fn heredoc_index(&self, word: &str) -> Option<u32> {
-        if self.line.heredocs.is_empty() || !word.contains("<<") {
+        if self.heredocs.is_empty() || !word.contains("<<") {
             return None;
         }
         let name = heredoc::operator(word)?.name;
-        let index = self.line.heredocs.iter().rposition(|heredoc| heredoc.operator.name == name)?;
-        Some(index as u32)
+        self.heredocs.get(name.as_str()).copied()
     }
 
     fn split_again(&mut self, range: Range<usize>, expand: bool) -> Vec<Argument> {

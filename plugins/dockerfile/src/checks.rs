@@ -269,6 +269,7 @@ fn is_secret(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::allowance::Allowance;
     use crate::parse::{Place, parse, tests::keywords};
     use crate::scope::predefined;
     use crate::stages::group;
@@ -286,7 +287,14 @@ mod tests {
         file(&read, &mut findings);
         let platform = Platform::default();
         let predefined = predefined(&platform, &platform, "default");
-        let globals = Globals::read(&read.globals, '\\', &predefined, &BTreeMap::new(), &mut problems);
+        let globals = Globals::read(
+            &read.globals,
+            '\\',
+            &predefined,
+            &BTreeMap::new(),
+            &Allowance::default(),
+            &mut problems,
+        );
         default_arguments(&read, &globals, &mut findings);
         findings.take().into_iter().map(|finding| finding.code).collect()
     }

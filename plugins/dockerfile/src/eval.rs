@@ -7,10 +7,11 @@ mod waiting;
 use std::collections::BTreeMap;
 
 use kiln_sdk::wit::diagnostics::Span;
-use kiln_sdk::wit::graph::{HistoryEntry, Output};
+use kiln_sdk::wit::graph::{HistoryEntry};
 use kiln_sdk::wit::instruction_types::{ConfigChange, Invocation, Stage};
 use kiln_sdk::wit::types::Platform;
 
+use crate::allowance;
 use crate::arguments::bad_expansion;
 use crate::assemble::{Assembly, Filling, Root};
 use crate::checks;
@@ -74,6 +75,12 @@ impl StageState {
             scans: self.scans.clone(),
             ..*self
         }
+    }
+
+    /// What a stage copies that begins with this one and is not the only one to.
+    pub fn text_bytes(&self) -> usize {
+        let lines = self.history.iter().map(|entry| entry.created_by.len()).sum::<usize>();
+        self.config.env().bytes() + self.scope.environment.bytes() + lines
     }
 }
 
@@ -203,6 +210,10 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             let local =
                 if line.comments.is_empty() { None } else { checks::local_options(line, self.findings) };
             self.line(line, self.around.escape, local, &mut waiting);
+            // Whatever follows could not be held either, and the first that could not has been reported.
+            if self.state.scope.allowance.is_spent() {
+                return;
+            }
         }
         self.go_on(waiting);
     }
@@ -292,7 +303,8 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             let description = description(&line.comments, name);
             self.state.arguments.push(Argument { declared: argument, value, description });
         }
-        self.history(created_by, None);
+        let comment = HISTORY_COMMENT.to_owned();
+        self.history(HistoryEntry { created_by, comment, layer: None }, &line.whole());
     }
 
     /// Changes the configuration, and what later lines see of it.
@@ -308,11 +320,13 @@ impl<'e, 'f> Evaluation<'e, 'f> {
         self.state.config.change(change);
     }
 
-    fn history(&mut self, created_by: String, layer: Option<Output>) {
-        self.state.history.push(HistoryEntry {
-            created_by,
-            comment: HISTORY_COMMENT.to_owned(),
-            layer: layer.map(|output| output.op),
-        });
+    /// `at` is the instruction that it tells of.
+    fn history(&mut self, entry: HistoryEntry, at: &Span) {
+        let was_spent = self.state.scope.allowance.is_spent();
+        if self.state.scope.allowance.spend(entry.created_by.len()) {
+            self.state.history.push(entry);
+        } else if !was_spent {
+            self.findings.add(allowance::exceeded(at), None);
+        }
     }
 }

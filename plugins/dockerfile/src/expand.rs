@@ -12,6 +12,9 @@ pub trait Variables {
 
     /// Whether using the unset variable `name` is no mistake, such as an `ARG` without value.
     fn is_declared(&self, name: &str) -> bool;
+
+    /// Whether `bytes` more may be made out of variables.
+    fn spend(&self, bytes: usize) -> bool;
 }
 
 /// There is no variable at all.
@@ -23,6 +26,10 @@ impl Variables for NoVariables {
     }
 
     fn is_declared(&self, _: &str) -> bool {
+        true
+    }
+
+    fn spend(&self, _: usize) -> bool {
         true
     }
 }
@@ -69,6 +76,9 @@ pub enum ExpandError {
     Required { name: String, message: String },
     #[error("substitutions are nested more than {MAX_DEPTH} deep")]
     TooDeep,
+    /// [`Variables::spend`] refused.
+    #[error("it becomes too long")]
+    TooLong,
 }
 
 /// An expanded text.
@@ -277,7 +287,7 @@ impl<'t> Lexer<'t> {
             if name.is_empty() {
                 return Ok("$".to_owned());
             }
-            return Ok(self.value_or_written(name, written));
+            return self.value_or_written(name, written);
         }
         self.next();
         if self.depth == MAX_DEPTH {
@@ -289,12 +299,17 @@ impl<'t> Lexer<'t> {
         Ok(value)
     }
 
-    fn value_or_written(&mut self, name: &str, written: &'t str) -> String {
+    fn value_or_written(&mut self, name: &str, written: &'t str) -> Result<String, ExpandError> {
         match self.value(name) {
-            Some(value) => value.to_owned(),
-            None if self.mode.raw => written[..written.len() - self.rest.len()].to_owned(),
-            None => String::new(),
+            Some(value) => self.grown(value),
+            None if self.mode.raw => Ok(written[..written.len() - self.rest.len()].to_owned()),
+            None => Ok(String::new()),
         }
+    }
+
+    /// The value of a variable, or a part of it, as text of its own.
+    fn grown(&self, value: &str) -> Result<String, ExpandError> {
+        if self.variables.spend(value.len()) { Ok(value.to_owned()) } else { Err(ExpandError::TooLong) }
     }
 
     /// After `${`.
@@ -308,7 +323,7 @@ impl<'t> Lexer<'t> {
         let Some(mut modifier) = self.next() else { return Err(ExpandError::OpenBrace) };
         let mut empty_is_unset = false;
         match modifier {
-            '}' => return Ok(self.value_or_written(name, written)),
+            '}' => return self.value_or_written(name, written),
             '/' => return self.replaced(name, written),
             ':' => {
                 empty_is_unset = true;
@@ -354,9 +369,9 @@ impl<'t> Lexer<'t> {
                     '#' => pattern.trim_prefix(value, longest),
                     _ => pattern.trim_suffix(value, longest),
                 };
-                Ok(trimmed.to_owned())
+                self.grown(trimmed)
             }
-            (_, value) => Ok(value.unwrap_or_default().to_owned()),
+            (_, value) => self.grown(value.unwrap_or_default()),
         }
     }
 
@@ -378,10 +393,16 @@ impl<'t> Lexer<'t> {
             return Ok(written[..written.len() - self.rest.len()].to_owned());
         }
         let value = value.unwrap_or_default();
+        if !self.variables.spend(value.len()) {
+            return Err(ExpandError::TooLong);
+        }
         let found = read_pattern(&pattern.text)?.find(value, all);
         let mut result = String::with_capacity(value.len());
         let mut at = 0;
         for range in found {
+            if !self.variables.spend(range.len() + replacement.text.len()) {
+                return Err(ExpandError::TooLong);
+            }
             result.push_str(&value[at..range.start]);
             if all {
                 push_template(&replacement.text, &value[range.clone()], &mut result);

@@ -7,6 +7,7 @@
 // A finding is large, and a file that is wrong is the rare case.
 #![allow(clippy::result_large_err)]
 
+pub mod allowance;
 pub mod answer;
 pub mod arguments;
 pub mod assemble;

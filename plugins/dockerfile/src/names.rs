@@ -46,6 +46,11 @@ impl Environment {
         &self.pairs
     }
 
+    /// Names and values together.
+    pub fn bytes(&self) -> usize {
+        self.pairs.iter().map(|pair| pair.key.len() + pair.value.len()).sum()
+    }
+
     pub fn into_pairs(self) -> Vec<Pair> {
         self.pairs
     }

@@ -9,6 +9,7 @@ use kiln_sdk::wit::frontend_types::BuildRequest;
 use kiln_sdk::wit::graph::Output;
 use kiln_sdk::wit::types::Platform;
 
+use crate::allowance::Allowance;
 use crate::assemble::Assembly;
 use crate::checks;
 use crate::epoch;
@@ -94,9 +95,10 @@ pub fn plan(host: &dyn Host, request: &BuildRequest, loaded: &mut Loaded, all: b
         [] => std::slice::from_ref(&request.build_platform),
         platforms => platforms,
     };
+    let allowance = Allowance::default();
     let mut runs = Vec::new();
     for platform in platforms {
-        runs.push(begin(request, loaded, platform, target));
+        runs.push(begin(request, loaded, platform, target, &allowance));
     }
     let mut targets = vec![target];
     if all {
@@ -114,6 +116,7 @@ pub fn plan(host: &dyn Host, request: &BuildRequest, loaded: &mut Loaded, all: b
         let before = findings.clone();
         let mut assembly = Assembly::default();
         let mut done = Vec::new();
+        allowance.refill();
         for (index, heads) in runs.iter().enumerate() {
             let mut planner = Planner {
                 host,
@@ -154,7 +157,13 @@ pub fn plan(host: &dyn Host, request: &BuildRequest, loaded: &mut Loaded, all: b
     }
 }
 
-fn begin(request: &BuildRequest, loaded: &mut Loaded, platform: &Platform, target: usize) -> Heads {
+fn begin(
+    request: &BuildRequest,
+    loaded: &mut Loaded,
+    platform: &Platform,
+    target: usize,
+    allowance: &Allowance,
+) -> Heads {
     let file = &loaded.file;
     let name = match (request.target.as_str(), file.stages.get(target).map(|stage| stage.name.clone())) {
         ("", Some(name)) if !name.is_empty() => name,
@@ -163,8 +172,11 @@ fn begin(request: &BuildRequest, loaded: &mut Loaded, platform: &Platform, targe
     };
     let predefined = predefined(&request.build_platform, platform, &name);
     let mut problems = Vec::new();
-    let globals = Globals::read(&file.globals, file.escape, &predefined, &loaded.build_args, &mut problems);
-    let defaults = Globals::read(&file.globals, file.escape, &predefined, &BuildArgs::new(), &mut Vec::new());
+    let read = |build_args: &BuildArgs, problems: &mut Vec<Diagnostic>| {
+        Globals::read(&file.globals, file.escape, &predefined, build_args, allowance, problems)
+    };
+    let globals = read(&loaded.build_args, &mut problems);
+    let defaults = read(&BuildArgs::new(), &mut Vec::new());
     loaded.findings.extend(problems);
     for (name, at) in &globals.undefined {
         let finding = checks::undefined_variable(name, &StageScope::default(), &globals, at, true);

@@ -11,6 +11,7 @@ use kiln_sdk::wit::instruction_types::ConfigChange;
 use kiln_sdk::wit::source_types::{ContextInfo, ImageInfo};
 use kiln_sdk::wit::types::{HostError, ImageConfig, Pair, Platform};
 
+use crate::allowance;
 use crate::assemble::{Assembly, Filling, Root};
 use crate::checks;
 use crate::config::Configuration;
@@ -237,13 +238,20 @@ impl Planner<'_> {
             Base::Stage(base) => {
                 readers[*base] -= 1;
                 let below = states[*base].as_mut()?;
-                let mut state = if readers[*base] == 0 { below.hand_over() } else { below.clone() };
+                let is_last = readers[*base] == 0;
+                if !is_last && !below.scope.allowance.spend(below.text_bytes()) {
+                    findings.add(allowance::exceeded(&from.line.whole()), None);
+                    return None;
+                }
+                let mut state = if is_last { below.hand_over() } else { below.clone() };
                 if from.platform.is_some() {
                     state.platform = head.platform.clone();
                 }
                 Some(state)
             }
-            Base::Scratch => Some(fresh(Root::Empty, nothing_but_a_directory(), head.platform.clone())),
+            Base::Scratch => {
+                Some(self.fresh(Root::Empty, nothing_but_a_directory(), head.platform.clone()))
+            }
             Base::Named(name) => {
                 if let Some(info) = self.sources.context(name, &head.platform) {
                     return Some(self.on_context(index, info, assembly));
@@ -292,7 +300,7 @@ impl Planner<'_> {
             0 => Root::Empty,
             _ => Root::At(assembly.image(name, &image.manifest, found, vec![line.whole()])),
         };
-        let mut state = fresh(root, image.config.clone(), platform.clone());
+        let mut state = self.fresh(root, image.config.clone(), platform.clone());
         state.base_name = Reference::read(name).map_or_else(|_| name.to_owned(), |full| full.to_string());
         state.base.clone_from(&state.base_name);
         state.base_digest.clone_from(&image.manifest);
@@ -314,7 +322,7 @@ impl Planner<'_> {
             true => Root::Empty,
             false => Root::At(assembly.context(&info.name, None, &platform, vec![line.whole()])),
         };
-        let mut state = fresh(root, config, platform);
+        let mut state = self.fresh(root, config, platform);
         state.base.clone_from(&info.name);
         if let Some(image) = &info.image {
             state.base_name = image.reference.split('@').next().unwrap_or_default().to_owned();
@@ -443,26 +451,26 @@ impl Planner<'_> {
             }
         }
     }
+
+    fn fresh(&self, root: Root, config: ImageConfig, platform: Platform) -> StageState {
+        StageState {
+            root,
+            config: Configuration::of(config),
+            scope: StageScope::within(&self.heads.globals.allowance),
+            hides_variables: true,
+            history: Vec::new(),
+            platform,
+            base: String::new(),
+            base_name: String::new(),
+            base_digest: String::new(),
+            has_workdir: false,
+            arguments: Vec::new(),
+            scans: std::collections::BTreeMap::new(),
+        }
+    }
 }
 
 /// The configuration of what is no image: files alone, or nothing (§10.4).
 fn nothing_but_a_directory() -> ImageConfig {
     ImageConfig { working_dir: "/".to_owned(), ..ImageConfig::default() }
-}
-
-fn fresh(root: Root, config: ImageConfig, platform: Platform) -> StageState {
-    StageState {
-        root,
-        config: Configuration::of(config),
-        scope: StageScope::default(),
-        hides_variables: true,
-        history: Vec::new(),
-        platform,
-        base: String::new(),
-        base_name: String::new(),
-        base_digest: String::new(),
-        has_workdir: false,
-        arguments: Vec::new(),
-        scans: std::collections::BTreeMap::new(),
-    }
 }

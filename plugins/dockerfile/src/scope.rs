@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kiln_sdk::wit::diagnostics::{Diagnostic, Span};
 use kiln_sdk::wit::types::Platform;
 
+use crate::allowance::Allowance;
 use crate::arguments::bad_expansion;
 use crate::expand::{self, Mode, Variables};
 use crate::names::{Environment, Names};
@@ -120,6 +121,7 @@ pub struct Globals {
     pub arguments: Vec<Argument>,
     /// Used in defaults and nowhere declared.
     pub undefined: Vec<(String, Span)>,
+    pub allowance: Allowance,
 }
 
 impl Globals {
@@ -129,14 +131,18 @@ impl Globals {
         escape: char,
         predefined: &[(&'static str, String)],
         build_args: &BuildArgs,
+        allowance: &Allowance,
         problems: &mut Vec<Diagnostic>,
     ) -> Self {
-        let mut globals = Globals::default();
+        let mut globals = Globals { allowance: allowance.clone(), ..Globals::default() };
         for (name, value) in predefined {
             globals.environment.set_to(name, build_args.get(*name).unwrap_or(value));
             globals.names.add(name);
         }
         for line in lines {
+            if allowance.is_spent() {
+                break;
+            }
             // Lines that cannot be read have been reported with the grammar of the file.
             for declared in declared(line, escape).unwrap_or_default() {
                 let value = match (build_args.get(&declared.name), &declared.default) {
@@ -188,6 +194,10 @@ impl Variables for Globals {
     fn is_declared(&self, name: &str) -> bool {
         self.names.contains(name)
     }
+
+    fn spend(&self, bytes: usize) -> bool {
+        self.allowance.spend(bytes)
+    }
 }
 
 /// The variables that the instructions of a stage see.
@@ -196,9 +206,15 @@ pub struct StageScope {
     pub environment: Environment,
     /// Names of ARG lines so far, base stages included, in order, each once.
     pub args: Names,
+    /// That of the whole plan.
+    pub allowance: Allowance,
 }
 
 impl StageScope {
+    pub fn within(allowance: &Allowance) -> Self {
+        StageScope { allowance: allowance.clone(), ..StageScope::default() }
+    }
+
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.environment.names().chain(self.args.iter())
     }
@@ -211,6 +227,10 @@ impl Variables for StageScope {
 
     fn is_declared(&self, name: &str) -> bool {
         self.args.contains(name)
+    }
+
+    fn spend(&self, bytes: usize) -> bool {
+        self.allowance.spend(bytes)
     }
 }
 
@@ -241,7 +261,8 @@ mod tests {
         let mut problems = Vec::new();
         let target = Platform { arch: "arm".to_owned(), variant: "v7".to_owned(), ..Platform::default() };
         let predefined = predefined(&Platform::default(), &target, "default");
-        let globals = Globals::read(&lines(text), '\\', &predefined, &build_args, &mut problems);
+        let allowance = Allowance::default();
+        let globals = Globals::read(&lines(text), '\\', &predefined, &build_args, &allowance, &mut problems);
         (globals, problems.into_iter().map(|problem| problem.code).collect())
     }
 

@@ -1,5 +1,7 @@
 //! What COPY and ADD have in common: sources, destination, owner, mode, here-documents, and `--link` (§12).
 
+use std::collections::BTreeSet;
+
 use kiln_sdk::GraphBuilder;
 use kiln_sdk::wit::diagnostics::{Diagnostic, Span};
 use kiln_sdk::wit::graph::{CopyAction, FileAction, MakeFileAction, Output, Owner};
@@ -215,6 +217,7 @@ impl<'a> Transfer<'a> {
     fn copy_heredocs(&mut self) {
         let mut files = Vec::new();
         let mut paths = Vec::new();
+        let mut known = BTreeSet::new();
         for heredoc in std::mem::take(&mut self.heredocs) {
             let path = format!("/{}", heredoc.name);
             let data = heredoc.content.clone().into_bytes();
@@ -224,7 +227,7 @@ impl<'a> Transfer<'a> {
                 mode: 0o644,
                 owner: None,
             }));
-            if !paths.contains(&path) {
+            if known.insert(path.clone()) {
                 paths.push(path);
             }
         }

@@ -6,6 +6,7 @@ use kiln_sdk::wit::instruction_types::{Argument, Descriptor, InstructionError, O
 
 use super::waiting::{Waiting, Watched};
 use super::{Evaluation, HISTORY_COMMENT, Step};
+use crate::allowance;
 use crate::arguments;
 use crate::assemble::{Filling, Placed, Root, Stamp};
 use crate::directives::CheckOptions;
@@ -42,6 +43,9 @@ impl Evaluation<'_, '_> {
             return waiting.add_statement(cut.statement, local);
         }
         let wants_environment = has("environment");
+        if wants_environment && !self.state.scope.allowance.spend(self.state.scope.environment.bytes()) {
+            return self.findings.add(allowance::exceeded(&cut.statement.at), None);
+        }
         let stage = &mut self.invocation.stage;
         if wants_environment {
             stage.environment = self.state.scope.environment.lend();
@@ -123,12 +127,15 @@ impl Evaluation<'_, '_> {
         let Some(placed) = self.fragment(statement, outcome.fragment, outcome.root) else { return };
         if outcome.history.is_empty() && changed {
             let layer = if outcome.root.is_some() { self.state.root.output() } else { None };
-            self.history(statement.original.trim().to_owned(), layer);
+            let created_by = statement.original.trim().to_owned();
+            let layer = layer.map(|output| output.op);
+            let comment = HISTORY_COMMENT.to_owned();
+            self.history(HistoryEntry { created_by, comment, layer }, &statement.at);
         }
         for entry in outcome.history {
             let layer = entry.layer.and_then(|op| placed.op(op));
             let comment = if entry.comment.is_empty() { HISTORY_COMMENT.to_owned() } else { entry.comment };
-            self.state.history.push(HistoryEntry { created_by: entry.created_by, comment, layer });
+            self.history(HistoryEntry { created_by: entry.created_by, comment, layer }, &statement.at);
         }
         if let Some(config) = outcome.config {
             for pair in self.state.config.replace(config) {

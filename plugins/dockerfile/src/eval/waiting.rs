@@ -93,6 +93,10 @@ impl Variables for Watched<'_> {
         self.look(name);
         self.scope.is_declared(name)
     }
+
+    fn spend(&self, bytes: usize) -> bool {
+        self.scope.spend(bytes)
+    }
 }
 
 impl Evaluation<'_, '_> {
