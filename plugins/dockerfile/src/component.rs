@@ -64,7 +64,7 @@ impl Plugin for Dockerfile {
 }
 
 /// Kiln's own findings.
-const OWN_RULES: [(&str, Severity, &str); 46] = [
+const OWN_RULES: [(&str, Severity, &str); 48] = [
     ("bad-check-option", Severity::Error, "options of `# check=` that cannot be read"),
     ("bad-directive", Severity::Error, "a parser directive with an impossible value"),
     ("bad-epoch", Severity::Error, "a SOURCE_DATE_EPOCH that is no time"),
@@ -100,6 +100,12 @@ const OWN_RULES: [(&str, Severity, &str); 46] = [
     ("required-variable", Severity::Error, "`${name:?…}` with an unset variable"),
     ("stage-not-before", Severity::Error, "a stage that is used before it begins, or by itself"),
     ("too-many-instructions", Severity::Error, "a build file that no builder evaluates"),
+    ("too-much-text", Severity::Error, "a file that its variables multiply to more than a plan may hold"),
+    (
+        "undefined-default",
+        Severity::Warning,
+        "a variable that is nowhere set, in a default before the first FROM",
+    ),
     ("unknown-flag", Severity::Error, "a flag that the instruction does not have"),
     ("unknown-instruction", Severity::Error, "a keyword that nothing handles"),
     ("unknown-stage", Severity::Error, "`--from` of neither a stage nor an image"),

@@ -69,12 +69,17 @@ pub fn judge(
         return None;
     }
     let nested = line.nested(escape);
-    if nested.keyword.is_empty() {
+    // Flags are cut off first, and ONBUILD has none.
+    if nested.keyword.is_empty() || line.rest.is_empty() {
         problems.push(
             Diagnostic::error("wrong-argument-count", "ONBUILD needs an instruction")
                 .at(&line.keyword_span())
                 .help("write `ONBUILD RUN …`, for example"),
         );
+        return None;
+    }
+    if let Some(flag) = line.flags.first() {
+        problems.push(arguments::unknown_flag(line, flag, std::iter::empty()));
         return None;
     }
     if !may_be_nested(&nested, keywords) {
@@ -146,6 +151,8 @@ mod tests {
     fn section_16_1_nesting_is_judged_where_it_is_written() {
         for (text, severity) in [
             ("ONBUILD", Some(Severity::Error)),
+            ("ONBUILD --x", Some(Severity::Error)),
+            ("ONBUILD --x RUN y", Some(Severity::Error)),
             ("ONBUILD FROM x", Some(Severity::Error)),
             ("ONBUILD MAINTAINER x", Some(Severity::Error)),
             ("ONBUILD CMD [1]", Some(Severity::Error)),

@@ -22,7 +22,7 @@ use crate::parse::Keywords;
 use crate::reference::Reference;
 use crate::resolve::{Base, Heads, Named, heads, wanted_by};
 use crate::run::Planner;
-use crate::scope::{BuildArgs, Globals, PROXIES, SPECIAL, StageScope, declared, predefined};
+use crate::scope::{BuildArgs, Globals, PROXIES, SPECIAL, declared, predefined};
 use crate::sources::Sources;
 use crate::stages::File;
 
@@ -179,8 +179,10 @@ fn begin(
     let defaults = read(&BuildArgs::new(), &mut Vec::new());
     loaded.findings.extend(problems);
     for (name, at) in &globals.undefined {
-        let finding = checks::undefined_variable(name, &StageScope::default(), &globals, at, true);
-        loaded.findings.add(finding, None);
+        // The check `UndefinedVar` speaks of instructions in stages: this is said, and fails no build.
+        let message = format!("`${name}` is not defined here, so it expands to nothing");
+        let hint = Diagnostic::warning("undefined-default", message).at(at);
+        loaded.findings.add(hint.help(format!("declare it with `ARG {name}=…` before this line")), None);
     }
     checks::default_arguments(file, &defaults, &mut loaded.findings);
     let asked = !request.platforms.is_empty();

@@ -133,6 +133,7 @@ fn every_code_is_listed_with_the_rules() {
     use kiln_sdk::plugin::Plugin;
     let rules = crate::component::Dockerfile::describe().rules;
     let sources = [
+        include_str!("../allowance.rs"),
         include_str!("../answer.rs"),
         include_str!("../arguments.rs"),
         include_str!("../checks.rs"),
@@ -299,4 +300,10 @@ fn absurd_files_are_wrong_and_told_so() {
     assert_eq!(World::new(&many).error_codes(), ["too-many-instructions"]);
     let long = "FROM alpine\nRUN x".to_owned() + &"\\\n y".repeat(400_000);
     assert_eq!(World::new(&long).error_codes(), ["instruction-too-long"]);
+}
+
+#[test]
+fn an_unset_variable_in_a_default_before_the_first_from_fails_no_build() {
+    let text = "# check=error=true\nARG b=${G}x\nFROM alpine\nARG b\nRUN $b\n";
+    assert_eq!(World::new(text).build().findings(), ["undefined-default"]);
 }
