@@ -106,9 +106,9 @@ enum Token {
     One,
     /// `*`
     Run,
-    /// `**` without a slash behind it: anything at all.
+    /// `**` at the end, or before plain text alone: anything at all.
     Deep,
-    /// `**/`: the token behind the next one may begin here.
+    /// `**` or `**/` before something: the token behind the next one may begin here.
     Directories,
     /// Always behind `Directories`: anything up to a slash.
     InDirectory,
@@ -126,15 +126,13 @@ impl Glob {
         let mut chars = pattern.chars().peekable();
         while let Some(c) = chars.next() {
             let token = match c {
-                '*' if chars.peek() == Some(&'*') => {
-                    while chars.peek() == Some(&'*') {
-                        chars.next();
-                    }
-                    if chars.next_if_eq(&'/').is_some() {
+                '*' if chars.next_if_eq(&'*').is_some() => {
+                    chars.next_if_eq(&'/');
+                    if chars.peek().is_none() {
+                        Token::Deep
+                    } else {
                         tokens.push(Token::Directories);
                         Token::InDirectory
-                    } else {
-                        Token::Deep
                     }
                 }
                 '*' => Token::Run,
@@ -165,6 +163,14 @@ impl Glob {
                 c => Token::Char(c),
             };
             tokens.push(token);
+        }
+        // Before nothing but plain text it takes anything, as the reference happens to read it (§19.3).
+        let is_suffix = pattern.starts_with("**") && !pattern.starts_with("**/");
+        if let [Token::Directories, Token::InDirectory, rest @ ..] = tokens.as_slice()
+            && is_suffix
+            && rest.iter().all(|token| matches!(token, Token::Char(_)))
+        {
+            drop(tokens.splice(..2, [Token::Deep]));
         }
         Some(Glob(tokens))
     }
@@ -263,6 +269,11 @@ mod tests {
             ("a/**/b", "a/x/y/b", true),
             ("a/**/b", "a/xb", false),
             ("**x", "a/bx", true),
+            ("**x*", "bx", false),
+            ("**x*", "b/xy", true),
+            ("a**", "abc/d", true),
+            ("a**b", "axb", false),
+            ("a**b", "ax/b", true),
             ("*.md", "README.md", true),
             ("*.md", "d/x.md", false),
             ("[a-c]?", "b1", true),
