@@ -87,9 +87,12 @@ impl FlagWord {
         self.text.split_once('=').map(|(_, value)| value)
     }
 
-    /// Where the name stands, dashes included.
+    /// Where the name stands, dashes included; the whole word when quotes make it uncertain.
     pub fn name_range(&self) -> Range<usize> {
-        self.range.start..(self.range.start + 2 + self.name().len()).min(self.range.end)
+        match self.text.len() == self.range.len() {
+            true => self.range.start..(self.range.start + 2 + self.name().len()).min(self.range.end),
+            false => self.range.clone(),
+        }
     }
 
     /// Where the value stands; the whole word when quotes make it uncertain.
@@ -231,6 +234,8 @@ mod tests {
         let (words, _) = flags("--from=a=b x", 0..12, '\\');
         assert_eq!((words[0].name(), words[0].value()), ("from", Some("a=b")));
         assert_eq!((words[0].name_range(), words[0].value_range()), (0..6, 7..10));
+        let (words, _) = flags("--'a é' x", 0..10, '\\');
+        assert_eq!((words[0].name_range(), words[0].value_range()), (0..8, 0..8));
     }
 
     #[test]
