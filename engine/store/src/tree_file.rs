@@ -265,6 +265,10 @@ impl<'a> Input<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::*;
 
     fn everything() -> Tree {
@@ -338,5 +342,30 @@ mod tests {
             }
         }
         assert!(encode(&tree).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn a_damaged_tree_is_refused_or_read_and_panics_nowhere(
+            changes in vec((any::<Index>(), any::<u8>()), 1..4),
+            end in any::<Index>(),
+            kept in any::<bool>(),
+        ) {
+            let whole = encode(&everything()).unwrap();
+            let mut body = sealed::open(KIND, &whole).unwrap().to_vec();
+            for (at, byte) in changes {
+                let at = at.index(body.len());
+                body[at] = byte;
+            }
+            if !kept {
+                body.truncate(end.index(body.len()));
+            }
+            // With its checksum right again, as only somebody who means it would make it.
+            let bytes = sealed::seal(KIND, &body);
+            if let Some(tree) = decode(&bytes) {
+                prop_assert!(tree.entries().len() <= body.len());
+            }
+            layers_read(&bytes);
+        }
     }
 }

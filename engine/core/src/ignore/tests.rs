@@ -1,3 +1,7 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use super::*;
 
 const CONTEXT: [&str; 11] =
@@ -136,6 +140,88 @@ fn pruned_and_naive_verdicts_agree_on_random_lists() {
                     assert_eq!(ignore.excludes(&path(&text)), naive(&ignore, &text), "{patterns:?} {text}");
                 }
             }
+        }
+    }
+}
+
+/// Whether `pattern` matches all of `path`: §19.3 of the Dockerfile specification, one row per arm. Slow, and shares no
+/// code with what it judges.
+fn model(pattern: &[char], path: &[char]) -> bool {
+    let any_directories = |rest: &[char]| {
+        model(rest, path)
+            || (0..path.len()).filter(|at| path[*at] == '/').any(|at| model(rest, &path[at + 1..]))
+    };
+    match pattern {
+        [] => path.is_empty(),
+        ['*', '*', '/', rest @ ..] => any_directories(rest),
+        ['*', '*', rest @ ..] => (0..=path.len()).any(|at| model(rest, &path[at..])),
+        ['*', rest @ ..] => {
+            model(rest, path) || path.first().is_some_and(|c| *c != '/' && model(pattern, &path[1..]))
+        }
+        ['?', rest @ ..] => path.first().is_some_and(|c| *c != '/') && model(rest, &path[1..]),
+        ['[', '^', from, '-', to, ']', rest @ ..] => {
+            path.first().is_some_and(|c| *c != '/' && !(from..=to).contains(&c)) && model(rest, &path[1..])
+        }
+        ['[', from, '-', to, ']', rest @ ..] => {
+            path.first().is_some_and(|c| (from..=to).contains(&c)) && model(rest, &path[1..])
+        }
+        ['\\', c, rest @ ..] | [c, rest @ ..] => path.first() == Some(c) && model(rest, &path[1..]),
+    }
+}
+
+/// §19.4: the last pattern decides that matches the path or a directory above it.
+fn model_excludes(patterns: &[(bool, String)], path: &str) -> bool {
+    let path: Vec<char> = path.chars().collect();
+    let mut excluded = false;
+    for (negated, pattern) in patterns {
+        let pattern: Vec<char> = pattern.chars().collect();
+        let mut ends = (1..=path.len()).filter(|end| *end == path.len() || path[*end] == '/');
+        if ends.any(|end| model(&pattern, &path[..end])) {
+            excluded = !negated;
+        }
+    }
+    excluded
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn lists_decide_as_the_specification_says(
+        patterns in vec(
+            (any::<bool>(), vec(prop_oneof![
+                3 => vec(select(vec!["a", "b", "é", "*", "?", "[a-b]", "[^a-a]", "\\*", "\\a", ".", "-"]), 1..4)
+                    .prop_map(|pieces| pieces.concat())
+                    .prop_filter("odd", |part| !part.contains("**")),
+                1 => Just("**".to_owned()),
+            ], 1..4)),
+            1..5,
+        ),
+        path in vec("[abé*.-]{1,3}", 1..4),
+    ) {
+        let patterns: Vec<(bool, String)> =
+            patterns.into_iter().map(|(negated, parts)| (negated, parts.join("/"))).collect();
+        let ambiguous = |text: &str| text.split('/').any(|part| part.contains("***") || matches!(part, "." | ".."));
+        prop_assume!(!patterns.iter().any(|(_, pattern)| ambiguous(pattern)));
+        let path = path.join("/");
+        prop_assume!(!ambiguous(&path.replace('*', "x")));
+        let lines: Vec<String> = patterns
+            .iter()
+            .map(|(negated, pattern)| format!("{}{pattern}", if *negated { "!" } else { "" }))
+            .collect();
+        let ignore = Ignore::parse(lines.join("\n").as_bytes()).unwrap();
+        let expected = model_excludes(&patterns, &path);
+        prop_assert_eq!(ignore.excludes(&self::path(&path)), expected, "{:?} {}", lines, path);
+    }
+
+    #[test]
+    fn no_list_and_no_path_make_it_panic(
+        list in vec(prop_oneof![1 => any::<u8>(), 4 => select(b"ab*?[]^-\\!#/. \n".to_vec())], 0..60),
+        path in vec(any::<u8>(), 1..12),
+    ) {
+        if let (Ok(ignore), Ok(path)) = (Ignore::parse(&list), TreePath::parse(&path)) {
+            let naive = String::from_utf8(path.as_bytes().to_vec()).is_ok_and(|path| naive(&ignore, &path));
+            prop_assert!(ignore.excludes(&path) == naive || std::str::from_utf8(path.as_bytes()).is_err());
         }
     }
 }

@@ -5,6 +5,10 @@ use kiln_core::digest::{Digest, FileDigest};
 use kiln_core::seams::EntrySink;
 use kiln_core::tree::{Content, Entry, File, Kind, Place, Time, Tree, TreePath};
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
 use super::*;
 
 /// Keeps entries and reads files into memory.
@@ -544,4 +548,85 @@ fn a_plain_archive_is_recognised_by_its_first_header() {
     assert!(crate::is_tar(&write(&rich_tree(), Times::Kept)[..512]));
     assert!(crate::is_tar(&python("add('x')")[..512]));
     assert!(!crate::is_tar(&[b'x'; 512]));
+}
+
+/// Archives of all that can be in one, written here and by others, and what strikes readers: names that lead out, fields
+/// that are no numbers, sizes that are not there.
+fn archive() -> impl Strategy<Value = Vec<u8>> {
+    let name = select(vec![
+        "a",
+        "a/b",
+        "a/b/c",
+        "/d",
+        "../e",
+        "a/../f",
+        "./g",
+        ".wh.a",
+        "a/.wh..wh..opq",
+        ".wh.",
+        "é",
+    ]);
+    let kind = select(b"0012345677xgLKSVDz\0".to_vec());
+    let entry = (name.clone(), kind, name, vec(any::<u8>(), 0..20), vec((0..512usize, any::<u8>()), 0..3));
+    vec(entry, 0..6).prop_map(|entries| {
+        let mut tar = Vec::new();
+        for (name, kind, target, content, changes) in entries {
+            let mut header = ::tar::Header::new_ustar();
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.as_mut_bytes()[157..157 + target.len()].copy_from_slice(target.as_bytes());
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            header.as_mut_bytes()[156] = kind;
+            for (at, byte) in changes {
+                header.as_mut_bytes()[at] = byte;
+            }
+            header.set_cksum();
+            tar.extend_from_slice(header.as_bytes());
+            tar.extend_from_slice(&content);
+            tar.resize(tar.len().next_multiple_of(512), 0);
+        }
+        tar.resize(tar.len() + 1024, 0);
+        tar
+    })
+}
+
+/// Counts, and looks at no more than the paths.
+#[derive(Default)]
+struct Counted(u64);
+
+impl EntrySink for Counted {
+    fn entry(&mut self, path: TreePath, _: Entry, content: &mut dyn Read) -> io::Result<()> {
+        assert!(path.components().all(|name| !matches!(name, b"" | b"." | b"..")), "{path:?}");
+        self.0 += io::copy(content, &mut io::sink())?;
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_archive_leaves_the_root_or_its_limits(mut tar in archive(), cut in any::<prop::sample::Index>(), whole in any::<bool>()) {
+        if !whole {
+            tar.truncate(cut.index(tar.len() + 1));
+        }
+        let limits = Limits { entries: 5, content_bytes: 1 << 16, ..Limits::DEFAULT };
+        let mut sink = Counted::default();
+        if let Ok(stats) = read_layer(&tar[..], &mut sink, &limits) {
+            prop_assert!(stats.entries <= limits.entries);
+            prop_assert_eq!(stats.diff_id.0, Digest::of(&tar));
+        }
+        prop_assert!(sink.0 <= limits.content_bytes);
+        let mut sink = Counted::default();
+        let _ = read_archive(&tar[..], &mut sink, &limits);
+        prop_assert!(sink.0 <= limits.content_bytes);
+    }
+
+    #[test]
+    fn what_is_read_and_written_is_read_again_as_the_same(tar in archive()) {
+        if let Ok(tree) = read(&tar) {
+            let again = read(&write(&tree, Times::Kept));
+            prop_assert_eq!(again.map_err(|error| TestCaseError::fail(error.to_string()))?, tree);
+        }
+    }
 }

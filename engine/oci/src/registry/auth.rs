@@ -281,6 +281,10 @@ fn parse_parameters(mut text: &str) -> (Parameters, &str) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
 
     #[test]
@@ -324,5 +328,26 @@ mod tests {
         );
         let push = Access::Push { mount: Some("base".to_owned()) };
         assert_eq!(scope_of(&endpoint, &push, None), ["repository:a/b:pull,push", "repository:base:pull"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_it_panic_or_grow(
+            pieces in vec(select(vec![
+                "Bearer", "basic", "Basic ", " ", ",", "=", "\"", "\\", "realm=", "realm=\"https://a/b\"", "scope=x", "é",
+                "\t", "a b", "service=\"a,b\"",
+            ]), 0..40),
+        ) {
+            let header = pieces.concat();
+            let challenges = parse_challenges(&header);
+            let held: usize = challenges.iter().map(|challenge| match challenge {
+                Challenge::Basic => 0,
+                Challenge::Bearer { realm, service, scope } => {
+                    let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+                    realm.len() + length(service) + length(scope)
+                }
+            }).sum();
+            prop_assert!(held <= header.len() && challenges.len() <= header.len());
+        }
     }
 }
