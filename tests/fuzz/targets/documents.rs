@@ -1,0 +1,4 @@
+//! Manifests, indexes and configurations.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kiln_fuzz::images::documents(bytes));
