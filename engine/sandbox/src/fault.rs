@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::cgroup::CgroupError;
 use crate::spec::SpecError;
 use crate::wire::{Reader, Writer};
 
@@ -154,6 +155,8 @@ pub enum StartError {
     Socket(#[source] io::Error),
     #[error("could not start the sandbox helper")]
     Spawn(#[source] io::Error),
+    #[error("could not run steps below the cgroup")]
+    Cgroup(#[from] CgroupError),
 }
 
 /// Why a step did not run, or its end could not be seen.

@@ -7,6 +7,7 @@
 //!
 //! In reading order: `spec` (what is asked for), `run` (the asking), `helper`, `init` and `mounts` (the doing).
 
+mod cgroup;
 mod devices;
 mod fault;
 mod helper;
@@ -27,6 +28,7 @@ mod sys;
 mod syscalls;
 mod wire;
 
+pub use cgroup::CgroupError;
 pub use fault::{SandboxError, StartError, Step};
 pub use helper::enter_if_helper;
 pub use network::Availability;

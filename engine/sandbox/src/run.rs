@@ -18,6 +18,7 @@ use rustix::net::{
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::cgroup::Cgroup;
 use crate::fault::{Fault, SandboxError, StartError};
 use crate::init::FAULT;
 use crate::network::Availability;
@@ -58,6 +59,8 @@ pub struct Sandbox {
     socket: OwnedFd,
     helper: Mutex<Child>,
     private: OnceLock<Availability>,
+    /// Goes after the helper.
+    _cgroup: Option<Cgroup>,
 }
 
 impl Sandbox {
@@ -65,17 +68,22 @@ impl Sandbox {
     ///
     /// `main` must begin with [`crate::enter_if_helper`].
     pub fn start() -> Result<Self, StartError> {
+        Self::start_in(None)
+    }
+
+    /// As [`Self::start`], with all steps in a cgroup of their own below `cgroup`.
+    pub fn start_in(cgroup: Option<&str>) -> Result<Self, StartError> {
+        let cgroup = cgroup.map(Cgroup::make).transpose()?;
         let executable = pin::own_executable().map_err(StartError::Pin)?;
         let (socket, other) = pair().map_err(StartError::Socket)?;
-        let helper = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()))
-            .arg0(helper::NAME)
-            .env_clear()
-            .current_dir("/")
-            .stdin(other)
-            .stdout(Redirect::null())
-            .spawn()
-            .map_err(StartError::Spawn)?;
-        Ok(Self { socket, helper: Mutex::new(helper), private: OnceLock::new() })
+        let mut helper = Command::new(format!("/proc/self/fd/{}", executable.as_raw_fd()));
+        helper.arg0(helper::NAME).env_clear().current_dir("/").stdin(other).stdout(Redirect::null());
+        let helper = match &cgroup {
+            None => helper.spawn(),
+            Some(cgroup) => cgroup.within(|| helper.spawn())?,
+        };
+        let helper = helper.map_err(StartError::Spawn)?;
+        Ok(Self { socket, helper: Mutex::new(helper), private: OnceLock::new(), _cgroup: cgroup })
     }
 
     /// Whether steps with [`Network::Private`] have a network of their own. Made at the first call, within
