@@ -196,4 +196,7 @@ fn options_of_docker_that_kiln_cannot_mean_are_noted_or_refused() {
         call(&space, text, &[option]).ok();
     }
     call(&space, text, &["--pull=perhaps"]).ends(2);
+    call(&space, text, &["--annotation", "index:a=b"]).ends(2).says(&["index:"]);
+    call(&space, text, &["--annotation", "manifest:a=b", "--annotation", "org.example:c=d"]).ok();
+    call(&space, text, &["-o", "type=image,oci-mediatypes=true,push=false"]).ok();
 }

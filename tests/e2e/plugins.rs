@@ -62,7 +62,7 @@ fn a_file_that_is_no_component_is_named() {
         assert!(matches!(ran.status, 1..=3), "{ran}");
         ran.says(&[name]);
     }
-    space.build(&["--plugin", "not-there.wasm"]).ends(1).says(&["not-there.wasm"]);
+    space.build(&["--plugin", "not-there.wasm"]).ends(2).says(&["not-there.wasm", "does not exist"]);
 }
 
 /// Builds with an instruction of `tests/fixtures/misbehaving`, and then without it in the same store.

@@ -20,6 +20,31 @@ mod as_root {
     }
 
     #[test]
+    fn what_was_fetched_now_did_not_come_from_the_cache() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        let text = "FROM busybox\nCOPY file /\nRUN echo 1\n";
+        space.write("file", "x");
+        space.build_text(text, &[]).ok().steps().ran("FROM busybox").ran("RUN echo 1");
+        let again = space.build_text(&text.replace('1', "2"), &[]).ok().steps();
+        again.cached("FROM busybox").ran("RUN echo 2");
+        let all = space.build_text(&text.replace('1', "2"), &[]).ok().steps();
+        all.cached("FROM busybox").cached("COPY file").cached("RUN echo 2");
+    }
+
+    #[test]
+    fn without_a_program_for_networks_the_sharing_is_said_once() {
+        needs_root!();
+        let mut space = TestSpace::with_bases(&["busybox"]);
+        space.environment.push(("PATH".into(), "/nowhere".into()));
+        let ran = space.build_text("FROM busybox\nRUN true\nRUN echo\n", &[]).ok();
+        assert_eq!(ran.stderr.matches("shared-network").count(), 1, "{ran}");
+        ran.says(&["pasta"]);
+        let ran = space.build_text("FROM busybox\nRUN --network=none true\n", &[]).ok();
+        ran.does_not_say("shared-network");
+    }
+
+    #[test]
     fn rawjson_is_an_object_on_each_line() {
         needs_root!();
         let ran = shown("rawjson");

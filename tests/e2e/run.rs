@@ -16,6 +16,8 @@ mod as_root {
         needs_root!();
         let space = example();
         assert_eq!(space.kiln(&["run", "it"]).ok().text(), "ran by default\n");
+        assert_eq!(space.kiln(&["run", "-i", "--rm", "it"]).ok().text(), "ran by default\n");
+        space.kiln(&["run", "-it", "--rm", "it"]).ends(2).says(&["--tty", "no terminal"]);
         assert_eq!(space.kiln(&["run", "it", "with", "--flags"]).ok().text(), "ran with --flags\n");
         let ran = space.kiln(&["run", "--entrypoint", "/bin/cat", "it", "file"]).ok();
         assert_eq!(ran.text(), "content\n");

@@ -4,7 +4,7 @@ mod as_root {
     use std::fs;
 
     use crate::privileges::needs_root;
-    use crate::process::mounts_with;
+    use crate::process::{eventually, mounts_with, wait_for_line};
     use crate::readback;
     use crate::space::{TestSpace, shell};
 
@@ -50,6 +50,30 @@ mod as_root {
         for check in checks {
             space.build_text(&format!("FROM busybox\nRUN {check}\n"), &[]).ok();
         }
+    }
+
+    #[test]
+    fn steps_run_below_the_cgroup_that_is_named() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        let name = format!("kiln-test-{}", std::process::id());
+        space.dockerfile("FROM busybox\nRUN sleep 2\n");
+        let parent = format!("/{name}/below");
+        let args = ["build", "--progress", "plain", "--cgroup-parent", &parent, "context"];
+        let mut child = space.command(&args).spawn().expect("kiln starts");
+        let _reader = wait_for_line(&mut child, "RUN sleep 2");
+        eventually("the helper and the step are in the cgroup", || {
+            let inside =
+                shell(&format!("cat /sys/fs/cgroup/*/{name}/below/kiln-*/cgroup.procs 2>/dev/null || true"));
+            inside.lines().count() >= 2
+        });
+        let status = child.wait().expect("kiln can be waited for");
+        let left = shell(&format!("find /sys/fs/cgroup -path '*/{name}/below/*' -type d"));
+        shell(&format!("find /sys/fs/cgroup -depth -type d -path '*/{name}*' -exec rmdir {{}} +"));
+        assert!(status.success());
+        assert_eq!(left, "", "its own cgroups go with the build");
+        let ran = space.build(&["--no-cache", "--cgroup-parent", "../x"]);
+        ran.ends(3).says(&["../x", "cgroup"]);
     }
 
     #[test]

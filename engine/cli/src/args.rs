@@ -185,6 +185,10 @@ pub struct BuildArgs {
     #[arg(long, value_name = "SIZE")]
     pub shm_size: Option<String>,
 
+    /// Run steps in a cgroup of their own below this one: a path, or a slice such as build.slice
+    #[arg(long, value_name = "CGROUP")]
+    pub cgroup_parent: Option<String>,
+
     /// Limit of RUN steps, such as nofile=1024:2048
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
     pub ulimits: Vec<String>,
@@ -202,13 +206,13 @@ pub struct BuildArgs {
     #[arg(long)]
     pub reproducible: bool,
 
-    #[command(flatten)]
-    pub compat: CompatArgs,
-
     /// Build context: a directory, the address of a git repository or an archive, or `-` for an archive or a Dockerfile
     /// on standard input
     #[arg(value_name = "CONTEXT")]
     pub context: String,
+
+    #[command(flatten)]
+    pub compat: CompatArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -333,6 +337,15 @@ pub struct RunArgs {
     /// Show a directory or file of the host inside, SOURCE:TARGET[:ro]
     #[arg(short, long = "volume", value_name = "SOURCE:TARGET[:ro]")]
     pub volumes: Vec<String>,
+    /// Taken as with docker: kiln's own input always goes to the program
+    #[arg(short, long)]
+    pub interactive: bool,
+    /// Run with kiln's own terminal, which must be one
+    #[arg(short, long)]
+    pub tty: bool,
+    /// Taken as with docker: nothing of a container is ever kept
+    #[arg(long)]
+    pub rm: bool,
     /// Image to run
     pub image: String,
     /// What to run, in place of the image's own command

@@ -29,6 +29,7 @@ pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
     let request = request(args)?;
     for plugin in &args.plugins {
         let (name, file) = plugin_option(plugin);
+        parse::named(Path::new(file), "the plugin")?;
         driver.add_plugin(name, Path::new(file))?;
     }
     let mode = mode(args);
@@ -234,9 +235,10 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         ssh,
         ulimits: args.ulimits.iter().map(|text| ulimit(text)).collect::<Result<_>>()?,
         shm_size: args.shm_size.as_deref().map(parse::size).transpose().map_err(CommandLine::from)?,
+        cgroup_parent: args.cgroup_parent.clone(),
         allow: args.allow.iter().map(|right| allow(right)).collect::<Result<_>>()?,
         proxies,
-        annotations: pairs(&args.annotations, "--annotation")?,
+        annotations: args.annotations.iter().map(|text| annotation(text)).collect::<Result<_>>()?,
     })
 }
 
@@ -260,6 +262,21 @@ fn pairs(texts: &[String], option: &str) -> Result<Vec<(String, String)>> {
     texts.iter().map(|text| parse::pair(text, option).map_err(|error| CommandLine(error).into())).collect()
 }
 
+/// `[manifest:]NAME=VALUE`. Other places than the manifest can be named with docker, and are not written here.
+fn annotation(text: &str) -> Result<(String, String)> {
+    let (name, value) = parse::pair(text, "--annotation").map_err(CommandLine::from)?;
+    let Some((place, rest)) = name.split_once(':') else { return Ok((name, value)) };
+    let kind = place.split('[').next().unwrap_or_default();
+    match (place, kind) {
+        ("manifest", _) => Ok((rest.to_owned(), value)),
+        (_, "manifest" | "index" | "manifest-descriptor" | "index-descriptor") => Err(CommandLine(anyhow!(
+            "`--annotation {text}`: kiln annotates the manifests of all platforms and nothing else; leave `{place}:` out"
+        ))
+        .into()),
+        _ => Ok((name, value)),
+    }
+}
+
 fn is_proxy(name: &str) -> bool {
     ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"]
         .iter()
@@ -276,7 +293,7 @@ fn inputs(args: &BuildArgs) -> Result<(ContextLocation, BuildFile, String)> {
                 "`--file -` and the context `-` both want standard input; give one of them a path"
             ))
         );
-        let bytes = read_stdin()?;
+        let bytes = read_stdin(u64::MAX)?;
         if kiln_driver::is_archive(&bytes) {
             return Ok((
                 ContextLocation::Archive(bytes),
@@ -298,29 +315,54 @@ fn inputs(args: &BuildArgs) -> Result<(ContextLocation, BuildFile, String)> {
         ContextLocation::Remote(args.context.clone())
     } else {
         let directory = PathBuf::from(&args.context);
-        let metadata = std::fs::metadata(&directory)
-            .with_context(|| format!("could not read the build context `{}`", args.context))?;
-        ensure!(metadata.is_dir(), "the build context `{}` is not a directory", args.context);
+        let metadata = parse::named(&directory, "the build context")?;
+        ensure!(
+            metadata.is_dir(),
+            CommandLine(anyhow!("the build context `{}` is not a directory", args.context))
+        );
         ContextLocation::Directory(directory)
     };
     Ok(match file {
         None => (context, BuildFile::InContext, String::new()),
         Some("-") => {
             let name = "Dockerfile".to_owned();
-            (context, BuildFile::Text { name: name.clone(), text: read_stdin()? }, name)
+            (
+                context,
+                BuildFile::Text { name: name.clone(), text: read_stdin(kiln_driver::MAX_BUILD_FILE_BYTES)? },
+                name,
+            )
         }
         Some(file) if file.starts_with("http://") || file.starts_with("https://") => {
             (context, BuildFile::Remote(file.to_owned()), "Dockerfile".to_owned())
         }
         Some(file) if remote => (context, BuildFile::InContext, file.to_owned()),
+        // A pipe, such as a shell makes of `<(…)`, can be read only once.
+        Some(file) if is_pipe(file) => {
+            (context, BuildFile::Text { name: file.to_owned(), text: read_pipe(file)? }, file.to_owned())
+        }
         Some(file) => (context, BuildFile::Path(PathBuf::from(file)), file.to_owned()),
     })
 }
 
-fn read_stdin() -> Result<Arc<[u8]>> {
+fn is_pipe(file: &str) -> bool {
+    std::fs::metadata(file)
+        .is_ok_and(|metadata| std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type()))
+}
+
+fn read_pipe(file: &str) -> Result<Arc<[u8]>> {
     let mut bytes = Vec::new();
     crate::READING.store(true, Ordering::Release);
-    let read = std::io::stdin().lock().read_to_end(&mut bytes);
+    let read = std::fs::File::open(file)
+        .and_then(|pipe| pipe.take(kiln_driver::MAX_BUILD_FILE_BYTES).read_to_end(&mut bytes));
+    crate::READING.store(false, Ordering::Release);
+    read.with_context(|| format!("could not read `{file}`"))?;
+    Ok(bytes.into())
+}
+
+fn read_stdin(limit: u64) -> Result<Arc<[u8]>> {
+    let mut bytes = Vec::new();
+    crate::READING.store(true, Ordering::Release);
+    let read = std::io::stdin().lock().take(limit).read_to_end(&mut bytes);
     crate::READING.store(false, Ordering::Release);
     read.context("could not read standard input")?;
     Ok(bytes.into())
@@ -406,7 +448,13 @@ fn output(text: &str) -> Result<OutputSpec> {
                     .parse()
                     .with_context(|| format!("`rewrite-timestamp={value}`: write true or false"))?;
             }
-            "push" if value == "true" => kind = Some("registry".to_owned()),
+            "push" => match parse::boolean(value) {
+                Ok(true) => kind = Some("registry".to_owned()),
+                Ok(false) => {}
+                Err(why) => bail!("`push={value}`: {why}"),
+            },
+            // What kiln writes has them in any case.
+            "oci-mediatypes" if parse::boolean(value) == Ok(true) => {}
             other => bail!(
                 "`--output {text}`: kiln does not know `{other}`; known are type, dest, name, compression, \
                  compression-level, tar, rewrite-timestamp, push"
@@ -490,6 +538,7 @@ fn secret(text: &str) -> Result<Secret> {
     let value = match (file, variable) {
         (Some(_), Some(_)) => return Err(usage("both a file and a variable").into()),
         (Some(file), None) => {
+            parse::named(Path::new(&file), &format!("the secret `{id}`"))?;
             std::fs::read(&file).with_context(|| format!("could not read the secret `{id}` from `{file}`"))?
         }
         (None, variable) => {
@@ -541,8 +590,7 @@ fn ssh(text: &str) -> Result<(String, SshSource)> {
     }
     let mut keys = Vec::new();
     for path in &paths {
-        let metadata = std::fs::metadata(path)
-            .with_context(|| format!("`--ssh {text}`: could not find `{}`", path.display()))?;
+        let metadata = parse::named(path, &format!("what `--ssh {text}` lends"))?;
         keys.push(metadata.is_file());
         let socket = std::os::unix::fs::FileTypeExt::is_socket(&metadata.file_type());
         ensure!(

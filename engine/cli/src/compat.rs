@@ -149,7 +149,12 @@ impl CompatArgs {
             ("--resource", !self.resource.is_empty()),
         ];
         for (option, given) in limits {
-            note(given, &format!("`{option}` limits nothing: kiln sets no such limits"));
+            note(
+                given,
+                &format!(
+                    "`{option}` limits nothing; set limits on a cgroup and name it with `--cgroup-parent`"
+                ),
+            );
         }
         Ok(notes)
     }

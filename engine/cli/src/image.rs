@@ -7,6 +7,7 @@ use kiln_core::{Cancel, ImageRef, Platform};
 use kiln_driver::{Destination, Driver, ImportRequest, SaveFormat};
 use serde_json::json;
 
+use crate::age;
 use crate::args::{ArchiveFormat, Format, ImageCommand};
 use crate::exit::{CommandLine, Exit};
 use crate::parse::human_size;
@@ -100,7 +101,7 @@ fn list(driver: &Driver, all: bool, format: Format, bytes: bool) -> Result<()> {
                 image.name.clone().unwrap_or_else(|| "<none>".to_owned()),
                 image.digest.short(),
                 image.platforms.join(","),
-                image.created.clone().unwrap_or_else(|| "-".to_owned()),
+                image.created.as_deref().map_or_else(|| "-".to_owned(), age::ago),
                 size(image.size_bytes, bytes),
             ]
         })
@@ -143,7 +144,7 @@ fn history(driver: &Driver, image: &str, format: Format, bytes: bool, no_trunc: 
             command,
             row.layer.map_or_else(|| "-".to_owned(), |layer| layer.0.short()),
             row.layer.map_or_else(|| "-".to_owned(), |_| size(row.size_bytes, bytes)),
-            row.created.clone().unwrap_or_default(),
+            row.created.as_deref().map(age::ago).unwrap_or_default(),
         ]);
     }
     // Newest first, as with `docker history`; a base's line then stands below what was made on it and above its own.

@@ -11,6 +11,7 @@ macro_rules! tellln {
     ($($what:tt)*) => { $crate::progress::put(&(format!($($what)*) + "\n")) };
 }
 
+mod age;
 mod args;
 mod build;
 mod call;

@@ -1,8 +1,13 @@
 //! Small texts of the command line and what they mean.
 
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+
+use crate::exit::CommandLine;
 
 /// `NAME=VALUE`.
 pub fn pair(text: &str, option: &str) -> Result<(String, String)> {
@@ -42,6 +47,23 @@ pub fn csv(text: &str) -> Result<Vec<String>> {
     }
     ensure!(!quoted, "`{text}`: a double quote is not closed");
     Ok(fields)
+}
+
+/// Looks at something that the command line names.
+///
+/// # Errors
+///
+/// [`CommandLine`] when it is not there; another error when it may not be looked at.
+pub fn named(path: &Path, what: &str) -> Result<Metadata> {
+    std::fs::metadata(path).map_err(|error| {
+        let shown = format!("{what} `{}`", path.display());
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => {
+                CommandLine(anyhow!("{shown} does not exist")).into()
+            }
+            _ => anyhow::Error::new(error).context(format!("could not read {shown}")),
+        }
+    })
 }
 
 /// True or false in the words that Docker's options take.

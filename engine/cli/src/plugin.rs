@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use crate::args::{Format, PluginCommand};
 use crate::build::plugin_option;
 use crate::exit::Exit;
-use crate::table;
+use crate::{parse, table};
 
 pub fn run(command: &PluginCommand, driver: &Driver) -> Result<Exit> {
     match command {
         PluginCommand::Ls { plugins, format } => {
             for plugin in plugins {
                 let (name, file) = plugin_option(plugin);
+                parse::named(Path::new(file), "the plugin")?;
                 driver.add_plugin(name, Path::new(file))?;
             }
             list(&driver.plugins()?, *format)?;

@@ -1,5 +1,6 @@
 //! `kiln run`: an image, tried at once.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
@@ -11,6 +12,11 @@ use crate::exit::{CommandLine, Exit};
 use crate::{build, parse};
 
 pub fn run(args: &RunArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+    if args.tty && !std::io::stdin().is_terminal() {
+        return Err(
+            CommandLine(anyhow!("`--tty`: standard input is no terminal; leave the option out")).into()
+        );
+    }
     let mut env = Vec::new();
     for text in &args.env {
         env.extend(parse::pair_or_environment(text, "--env").map_err(CommandLine::from)?);

@@ -88,7 +88,20 @@ pub fn apply(
             }
         }
     }
-    Ok(work.draft.into_tree())
+    let tree = work.draft.into_tree();
+    match reserved_name(&tree) {
+        None => Ok(tree),
+        Some(path) => Err(FileOpError::Reserved { path: path.clone() }),
+    }
+}
+
+/// Something in a layer that an image cannot hold: in the archives that images are made of, a name that begins with
+/// `.wh.` says that a file was removed.
+pub fn reserved_name(layer: &Tree) -> Option<&TreePath> {
+    let is_whiteout = |entry: &Entry| matches!(entry.kind, Kind::Whiteout);
+    let mut entries = layer.entries().iter();
+    let reserved = entries.find(|(path, entry)| path.name().starts_with(b".wh.") && !is_whiteout(entry));
+    reserved.map(|(path, _)| path)
 }
 
 /// A file op being evaluated.

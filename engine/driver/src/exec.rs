@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use kiln_core::event::Stream;
 use kiln_core::fileop;
@@ -9,7 +10,7 @@ use kiln_core::graph::{CacheMount, ExecOp, MountKind, Network, Security, Sharing
 use kiln_core::merged::{Follow, Merged};
 use kiln_core::tree::Tree;
 use kiln_core::users::{self, Credentials};
-use kiln_core::{Diagnostic, Event, Stack, TreePath, Vertex, VertexId};
+use kiln_core::{Diagnostic, Event, Severity, Stack, TreePath, Vertex, VertexId};
 use kiln_sandbox as sandbox;
 use kiln_store::{CacheDir, LayerDir, StepDir};
 
@@ -87,7 +88,15 @@ impl Session<'_> {
         let aliases = op.host_aliases.iter();
         spec.hosts =
             hosts::hosts_file(&spec.hostname, aliases.map(|(name, address)| (&name[..], &address[..])));
-        spec.resolv_conf = hosts::resolv_conf(network == sandbox::Network::Host);
+        let shared = match network {
+            sandbox::Network::Host => true,
+            sandbox::Network::None => false,
+            sandbox::Network::Private => self.shares_network()?,
+        };
+        if !shared && let Some((name, _)) = op.host_aliases.iter().find(|(_, to)| to == hosts::GATEWAY) {
+            self.report_gateway(vertex, name);
+        }
+        spec.resolv_conf = hosts::resolv_conf(shared);
         spec.mounts.extend(self.mounts(pinned, vertex, op, inputs, slots, &mut held)?);
         self.secret_environment(vertex, op, &mut spec)?;
         lowers.extend(self.forms.stubs(&root, &spec, &mut held.layers)?);
@@ -96,7 +105,7 @@ impl Session<'_> {
         }
         spec.root.lowers = lowers;
 
-        let sandbox = self.driver.sandbox()?;
+        let sandbox = self.sandbox()?;
         let secrets = self.secrets_of(op);
         let (mut stdout, mut stderr) = (Masked::new(&secrets), Masked::new(&secrets));
         let show = |stream, data: Vec<u8>| {
@@ -118,7 +127,8 @@ impl Session<'_> {
         match exit {
             Ok(sandbox::Exit::Code(code)) if succeeded(op, code) => {}
             Ok(sandbox::Exit::Code(code)) => {
-                return Err(failed(id, vertex, op, &format!("ended with exit code {code}"), ""));
+                let help = self.driver.one_user();
+                return Err(failed(id, vertex, op, &format!("ended with exit code {code}"), &help));
             }
             Ok(sandbox::Exit::Signal(signal)) => {
                 let help = if signal == 9 { "signal 9 often means that memory ran out" } else { "" };
@@ -136,7 +146,7 @@ impl Session<'_> {
         for (slot, stack, below, step) in steps {
             if slots.contains(&slot) {
                 self.keep_secrets_out(vertex, &secrets, step.upper())?;
-                outputs.push(self.commit(&stack, &below, step)?);
+                outputs.push(self.commit(vertex, &stack, &below, step)?);
             }
         }
         Ok(outputs)
@@ -167,13 +177,17 @@ impl Session<'_> {
 
     fn commit(
         &self,
+        vertex: &Vertex,
         stack: &Stack,
         below: &[std::sync::Arc<Tree>],
         step: StepDir,
     ) -> Result<Stack, BuildError> {
-        let (layer, _) = step
+        let (layer, tree) = step
             .commit(below)
             .map_err(|error| BuildError::world("could not commit what the step changed", error))?;
+        if let Some(path) = fileop::reserved_name(&tree) {
+            return Err(self.file_error(vertex, fileop::FileOpError::Reserved { path: path.clone() }));
+        }
         Ok(stack.with(&[layer]))
     }
 
@@ -457,8 +471,34 @@ impl Session<'_> {
                 &format!("could not be started: {}", one_line(&error)),
                 start_help(&error),
             ),
-            false => BuildError::world(format!("could not run `{}`", vertex.name), error),
+            false => BuildError::World {
+                what: format!("could not run `{}`", vertex.name),
+                source: Some(error.into()),
+                help: self.driver.one_user(),
+            },
         }
+    }
+
+    /// Whether a step that wants the default network gets the machine's, which is said once.
+    fn shares_network(&self) -> Result<bool, BuildError> {
+        let sandbox::Availability::Host { reason } = self.sandbox()?.private_network() else {
+            return Ok(false);
+        };
+        if !self.told_network.swap(true, Ordering::Relaxed) {
+            let note = format!("steps share the machine's network: {reason}");
+            self.events.emit(Event::Diagnostic(Diagnostic::new(Severity::Info, "shared-network", note)));
+        }
+        Ok(true)
+    }
+
+    fn report_gateway(&self, vertex: &Vertex, name: &str) {
+        let message =
+            format!("`{name}` leads nowhere: this step's network does not reach the machine's own addresses");
+        self.events.emit(Event::Diagnostic(
+            Diagnostic::warning("no-gateway", message)
+                .at(vertex.origin.first().cloned())
+                .help("run the step with `--network=host` to reach what listens on this machine"),
+        ));
     }
 }
 

@@ -1,12 +1,15 @@
 //! The two files of /etc that a step is given: names of hosts, and where to ask for others.
 
+/// The word for an address of the machine that kiln runs on.
+pub(crate) const GATEWAY: &str = "host-gateway";
+
 /// Lines for the loop-back addresses, the step's own name, and what was added.
 ///
-/// `host-gateway` as an address means the machine that kiln runs on; with its network shared that is loop-back.
+/// [`GATEWAY`] as an address is loop-back: the machine itself, where its network is shared.
 pub(crate) fn hosts_file<'a>(hostname: &str, added: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
     let mut text = format!("127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for (name, address) in added {
-        let address = if address == "host-gateway" { "127.0.0.1" } else { address };
+        let address = if address == GATEWAY { "127.0.0.1" } else { address };
         text.push_str(&format!("{address}\t{name}\n"));
     }
     text.into_bytes()

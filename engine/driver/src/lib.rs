@@ -56,6 +56,7 @@ pub use request::{
     Secret,
 };
 pub use run::{BindVolume, ProgramExit, RunRequest};
+pub use views::MAX_BUILD_FILE_BYTES;
 
 use forms::lock;
 use session::Session;
@@ -79,26 +80,40 @@ pub struct Driver {
     plugins: Mutex<kiln_plugin::Host>,
     sandbox: OnceLock<Sandbox>,
     starting: Mutex<()>,
+    /// Why steps cannot have other users.
+    one_user: Option<String>,
 }
 
 /// To be called before the first thread is started: an unprivileged kiln enters a user namespace, in which it may make
 /// mounts and have several user ids.
 pub fn prepare_process() -> Result<Privileges, BuildError> {
     match kiln_sandbox::enter_user_namespace() {
-        Ok(kiln_sandbox::Identity::Privileged) => Ok(Privileges(OwnerMapping::Root)),
-        Ok(_) => Ok(Privileges(OwnerMapping::User)),
+        Ok(kiln_sandbox::Identity::Privileged) => {
+            Ok(Privileges { owners: OwnerMapping::Root, one_user: None })
+        }
+        Ok(kiln_sandbox::Identity::Mapped { .. }) => {
+            Ok(Privileges { owners: OwnerMapping::User, one_user: None })
+        }
+        Ok(kiln_sandbox::Identity::Single { reason }) => {
+            Ok(Privileges { owners: OwnerMapping::User, one_user: Some(reason) })
+        }
         Err(error) => Err(BuildError::world("kiln cannot make namespaces here", error)),
     }
 }
 
-/// Whose ids the files of the store carry.
-#[derive(Clone, Copy, Debug)]
-pub struct Privileges(OwnerMapping);
+/// Which users there are for kiln.
+#[derive(Clone, Debug)]
+pub struct Privileges {
+    /// Whose ids the files of the store carry.
+    owners: OwnerMapping,
+    /// Why there is no user inside but root, if so.
+    one_user: Option<String>,
+}
 
 impl Driver {
     /// Opens the store, and nothing else yet.
     pub fn open(settings: Settings, privileges: Privileges) -> Result<Self, BuildError> {
-        let store = Store::open(&settings.root, privileges.0).map_err(|error| {
+        let store = Store::open(&settings.root, privileges.owners).map_err(|error| {
             BuildError::world(format!("could not open the store `{}`", settings.root.display()), error)
         })?;
         let plugins = kiln_plugin::Host::new(settings.builtins, &store.root().join("plugins"));
@@ -109,7 +124,19 @@ impl Driver {
             plugins: Mutex::new(plugins),
             sandbox: OnceLock::new(),
             starting: Mutex::new(()),
+            one_user: privileges.one_user,
         })
+    }
+
+    /// Help for what may have failed because there are no other users here; empty where there are.
+    fn one_user(&self) -> String {
+        match &self.one_user {
+            None => String::new(),
+            Some(reason) => format!(
+                "kiln has one user here ({reason}), so steps cannot become another one or give files to one; \
+                 add ranges for this user to /etc/subuid and /etc/subgid, or run kiln as root"
+            ),
+        }
     }
 
     /// Takes a plugin from a file.
@@ -155,7 +182,24 @@ impl Driver {
             (Err(_), _) => drop(self.store.sweep().wait()),
             (Ok(_), false) => {}
         }
-        outcome
+        outcome.map_err(|error| self.about_users(error))
+    }
+
+    /// Says of a file that could not be given to its owner what that may have to do with.
+    fn about_users(&self, mut error: BuildError) -> BuildError {
+        if let BuildError::World { source: Some(source), help, .. } = &mut error
+            && help.is_empty()
+        {
+            let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**source);
+            while let Some(error) = cause {
+                let number = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+                if number == Some(rustix::io::Errno::INVAL.raw_os_error()) {
+                    *help = self.one_user();
+                }
+                cause = error.source();
+            }
+        }
+        error
     }
 
     /// The passes, and whether anything was solved or went wrong.
@@ -192,16 +236,25 @@ impl Driver {
 
     /// The helper that runs steps, started when the first one comes.
     fn sandbox(&self) -> Result<&Sandbox, BuildError> {
-        if let Some(sandbox) = self.sandbox.get() {
+        self.started(&self.sandbox, None)
+    }
+
+    /// What is in `place`, put there first if need be.
+    fn started<'s>(
+        &self,
+        place: &'s OnceLock<Sandbox>,
+        cgroup: Option<&str>,
+    ) -> Result<&'s Sandbox, BuildError> {
+        if let Some(sandbox) = place.get() {
             return Ok(sandbox);
         }
         let _starting = lock(&self.starting);
-        match self.sandbox.get() {
+        match place.get() {
             Some(sandbox) => Ok(sandbox),
             None => {
-                let sandbox = Sandbox::start()
+                let sandbox = Sandbox::start_in(cgroup)
                     .map_err(|error| BuildError::world("could not start the sandbox", error))?;
-                Ok(self.sandbox.get_or_init(|| sandbox))
+                Ok(place.get_or_init(|| sandbox))
             }
         }
     }

@@ -124,6 +124,8 @@ pub struct BuildRequest {
     pub ulimits: Vec<kiln_core::graph::Ulimit>,
     /// Bytes of /dev/shm; absent: 64 MiB.
     pub shm_size: Option<u64>,
+    /// A cgroup below which the steps run.
+    pub cgroup_parent: Option<String>,
     /// Rights given with `--allow`.
     pub allow: Vec<String>,
     /// Proxy variables for steps, outside keys.

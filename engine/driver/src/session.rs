@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use kiln_core::fileop::{self, FileWorld, Remark, WorldError};
 use kiln_core::graph::{CopyAction, FileAction, FileOp, Op, SourceOp, Unpack};
@@ -13,6 +13,8 @@ use kiln_core::{
     BlobDigest, Cancel, Diagnostic, Event, EventSink, FileDigest, LayerId, Platform, Span, Stack, Tree,
     TreePath, Vertex,
 };
+
+use kiln_sandbox::Sandbox;
 
 use crate::agent::KeyAgent;
 use crate::context::LocalContext;
@@ -55,6 +57,10 @@ pub(crate) struct Session<'a> {
     pub(crate) has_epoch: AtomicBool,
     /// Seconds since 1970, by commit.
     pub(crate) commit_times: Found<i64>,
+    /// The helper of a build with a cgroup of its own.
+    own_sandbox: OnceLock<Sandbox>,
+    /// That steps share the machine's network has been said.
+    pub(crate) told_network: AtomicBool,
     /// A registry or server could not be asked, or would not answer: not the fault of the build file.
     pub(crate) refused: AtomicBool,
 }
@@ -87,7 +93,17 @@ impl<'a> Session<'a> {
             commits: Found::default(),
             has_epoch: AtomicBool::new(false),
             commit_times: Found::default(),
+            own_sandbox: OnceLock::new(),
+            told_network: AtomicBool::new(false),
             refused: AtomicBool::new(false),
+        }
+    }
+
+    /// The helper that runs this build's steps.
+    pub(crate) fn sandbox(&self) -> Result<&Sandbox, BuildError> {
+        match &self.request.cgroup_parent {
+            None => self.driver.sandbox(),
+            Some(parent) => self.driver.started(&self.own_sandbox, Some(parent)),
         }
     }
 

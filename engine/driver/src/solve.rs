@@ -52,7 +52,15 @@ impl Session<'_> {
         let mut outputs: HashMap<VertexId, Outputs> = HashMap::new();
         let mut solver = Solver::new(&pinned.graph, &roots, |vertex, need| {
             let found = self.recorded(pinned, vertex, need)?;
-            endings.end(vertex, Ending::Cached);
+            let new = match &pinned.graph[vertex].op {
+                Op::Source(SourceOp::Image(_)) => found.iter().any(|stack| !self.is_here(stack)),
+                Op::Source(_) => true,
+                _ => false,
+            };
+            if new {
+                self.events.emit(Event::Started { vertex, reason: None });
+            }
+            endings.end(vertex, if new { Ending::Done } else { Ending::Cached });
             outputs.insert(vertex, found.clone());
             Some(found)
         });
@@ -201,6 +209,11 @@ impl Session<'_> {
         let outputs = parse_record(&record)?;
         (outputs.len() == pinned.slots[id].len() && outputs.iter().all(|stack| self.can_be_had(stack, need)))
             .then_some(outputs)
+    }
+
+    /// Whether nothing of a stack has to be fetched to be read.
+    fn is_here(&self, stack: &Stack) -> bool {
+        stack.0.iter().all(|layer| matches!(self.driver.store.tree(layer), Ok(Some(_))))
     }
 
     fn can_be_had(&self, stack: &Stack, need: Need) -> bool {

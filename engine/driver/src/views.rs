@@ -160,6 +160,10 @@ impl TreeView for PersonsFiles {
         if metadata.is_dir() {
             return Err(HostError::new("not-a-file", format!("`{path}` is a directory")));
         }
+        // A device has no length, and need not have an end.
+        if metadata.len().max(offset) >= MAX_BUILD_FILE_BYTES {
+            return Err(too_long(path));
+        }
         let read = || {
             let mut open = std::fs::File::open(&file)?;
             if offset > 0 {
@@ -195,6 +199,17 @@ impl TreeView for PersonsFiles {
     }
 }
 
+/// A file of so many bytes is no build file, whatever it is.
+pub const MAX_BUILD_FILE_BYTES: u64 = 16 << 20;
+
+/// The error of a file that is too long.
+fn too_long(path: &str) -> HostError {
+    HostError::new(
+        "limit",
+        format!("`{path}` is longer than {} MiB, which no build file is", MAX_BUILD_FILE_BYTES >> 20),
+    )
+}
+
 /// A build file that came without a directory: through standard input, or over HTTP.
 pub(crate) struct OneFile {
     /// If it has none, it is the first that is asked for.
@@ -226,6 +241,9 @@ impl OneFile {
 impl TreeView for OneFile {
     fn read(&self, path: &str, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
         let text = self.text(path)?;
+        if text.len() as u64 >= MAX_BUILD_FILE_BYTES {
+            return Err(too_long(path));
+        }
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
         Ok(text[from..from.saturating_add(max).min(text.len())].to_vec())
     }

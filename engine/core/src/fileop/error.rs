@@ -52,6 +52,8 @@ pub enum FileOpError {
     NoParent { path: TreePath },
     #[error("there is no `{path}` to be {what}")]
     Missing { path: String, what: &'static str },
+    #[error("`{}` cannot be part of an image, where names that begin with `.wh.` mean removed files", .path.display())]
+    Reserved { path: TreePath },
     #[error("the root directory cannot be removed")]
     RemoveRoot,
     #[error(transparent)]
@@ -87,6 +89,7 @@ impl FileOpError {
             | Self::DirectoryOverFile { .. }
             | Self::IsADirectory { .. } => "file-conflict",
             Self::NoParent { .. } | Self::Missing { .. } => "path-not-found",
+            Self::Reserved { .. } => "reserved-name",
             Self::RemoveRoot => "remove-root",
             Self::Mode(_) => "bad-mode",
             Self::User(_) => "unknown-user",
@@ -104,6 +107,9 @@ impl FileOpError {
             Self::SourceNotFound { near, .. } if !near.is_empty() => {
                 let near: Vec<_> = near.iter().map(|path| format!("`{}`", path.display())).collect();
                 format!("there is {}", near.join(", "))
+            }
+            Self::Reserved { .. } => {
+                "leave it out with `.dockerignore` or `--exclude`, or give it another name".into()
             }
             Self::DirectoryOverFile { path, .. } => {
                 format!("if `{}` is a link to a directory, copy into that directory instead", path.display())

@@ -182,6 +182,7 @@ fn build_request(request: &ImportRequest<'_>, text: &[u8]) -> BuildRequest {
         add_hosts: Vec::new(),
         secrets: Vec::new(),
         ssh: Vec::new(),
+        cgroup_parent: None,
         ulimits: Vec::new(),
         shm_size: None,
         allow: Vec::new(),

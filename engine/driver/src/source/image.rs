@@ -110,6 +110,12 @@ impl Session<'_> {
         let document = ImageDocument::parse(&config).map_err(|error| {
             HostError::new("other", format!("the configuration of `{reference}`: {error}"))
         })?;
+        if let Some(why) = unusable(&document.config) {
+            return Err(HostError::new(
+                "other",
+                format!("the configuration of `{reference}` cannot be used: {why}"),
+            ));
+        }
         if document.diff_ids.len() != manifest.layers.len() {
             return Err(HostError::new(
                 "other",
@@ -314,5 +320,37 @@ fn choose<'i>(
                 index.platforms().join(", ")
             ),
         )),
+    }
+}
+/// Why a step could not be given what a configuration says.
+fn unusable(config: &ImageConfig) -> Option<&'static str> {
+    let nul = |text: &String| text.contains('\0');
+    let words = [&config.entrypoint, &config.cmd].into_iter().flatten().flatten().chain(&config.shell);
+    if config.env.iter().any(|(name, _)| name.is_empty()) {
+        return Some("`Env` has a variable without a name");
+    }
+    if config.env.iter().any(|(name, value)| nul(name) || nul(value)) {
+        return Some("`Env` has a variable with a NUL in it");
+    }
+    if words.chain([&config.user, &config.working_dir]).any(nul) {
+        return Some("a command, user or directory has a NUL in it");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_no_step_could_have_is_refused() {
+        let good = ImageConfig { env: vec![("A".into(), String::new())], ..ImageConfig::default() };
+        assert_eq!(unusable(&good), None);
+        for (name, value) in [("", "x"), ("A", "x\0y"), ("A\0", "x")] {
+            let config = ImageConfig { env: vec![(name.into(), value.into())], ..ImageConfig::default() };
+            assert!(unusable(&config).is_some_and(|why| why.contains("`Env`")), "{name:?}");
+        }
+        let config = ImageConfig { cmd: Some(vec!["a\0".into()]), ..ImageConfig::default() };
+        assert!(unusable(&config).is_some());
     }
 }
