@@ -7,7 +7,7 @@ mod waiting;
 use std::collections::BTreeMap;
 
 use kiln_sdk::wit::diagnostics::Span;
-use kiln_sdk::wit::graph::{HistoryEntry};
+use kiln_sdk::wit::graph::HistoryEntry;
 use kiln_sdk::wit::instruction_types::{ConfigChange, Invocation, Stage};
 use kiln_sdk::wit::types::Platform;
 

@@ -249,9 +249,7 @@ impl Planner<'_> {
                 }
                 Some(state)
             }
-            Base::Scratch => {
-                Some(self.fresh(Root::Empty, nothing_but_a_directory(), head.platform.clone()))
-            }
+            Base::Scratch => Some(self.fresh(Root::Empty, nothing_but_a_directory(), head.platform.clone())),
             Base::Named(name) => {
                 if let Some(info) = self.sources.context(name, &head.platform) {
                     return Some(self.on_context(index, info, assembly));
