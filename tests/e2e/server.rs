@@ -104,11 +104,10 @@ impl Shared {
         }
         let Some(path) = lines.first().and_then(|line| line.split(' ').nth(1)) else { return Ok(()) };
         let header = |name: &str| {
-            let found = lines.iter().find_map(|line| {
+            lines.iter().find_map(|line| {
                 let (known, value) = line.split_once(':')?;
                 known.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-            });
-            found
+            })
         };
         let plain = path.split('?').next().unwrap_or_default();
         let (status, headers, body) = self.respond(plain, &header);

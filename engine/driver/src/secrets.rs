@@ -13,6 +13,7 @@ use std::sync::Arc;
 use kiln_core::graph::Op;
 use kiln_core::{Diagnostic, ImageConfig, Plan};
 use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use crate::request::{BuildRequest, Secret};
 
@@ -130,12 +131,14 @@ impl Watched {
         let mut buffer = Vec::new();
         let mut at = 0;
         while at < size {
-            // A file system without holes says that all is data.
-            let from = seek(&file, SeekFrom::Data(at)).unwrap_or(if at == 0 { 0 } else { size });
-            if from >= size {
-                break;
-            }
-            let to = seek(&file, SeekFrom::Hole(from)).unwrap_or(size);
+            let from = match seek(&file, SeekFrom::Data(at)) {
+                Ok(from) => from,
+                // Nothing but a hole is left.
+                Err(Errno::NXIO) => break,
+                // A file system that knows of no holes.
+                Err(_) => at,
+            };
+            let to = seek(&file, SeekFrom::Hole(from)).ok().filter(|to| *to > from).unwrap_or(size);
             // Zeros at the ends of a secret may be a hole's.
             let mut position = from.saturating_sub(longest as u64);
             let end = to.saturating_add(longest as u64).min(size);

@@ -12,6 +12,9 @@ const TOTAL_BYTES: usize = 24 << 20;
 /// Longest single text of those. Hosts take strings of 16 MiB.
 pub const TEXT_BYTES: usize = 8 << 20;
 
+/// The code of the finding that it ran out.
+pub const EXCEEDED: &str = "too-much-text";
+
 /// What is left. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Allowance(Rc<Cell<usize>>);
@@ -47,7 +50,7 @@ pub fn exceeded(at: &Span) -> Diagnostic {
     let message = format!(
         "variables make this file come to more than {total} MiB of text, or to {text} MiB in one instruction"
     );
-    Diagnostic::error("too-much-text", message)
+    Diagnostic::error(EXCEEDED, message)
         .at(at)
         .help("look for a variable that is repeated in its own value, or put large texts into files")
 }

@@ -322,10 +322,9 @@ impl<'e, 'f> Evaluation<'e, 'f> {
 
     /// `at` is the instruction that it tells of.
     fn history(&mut self, entry: HistoryEntry, at: &Span) {
-        let was_spent = self.state.scope.allowance.is_spent();
         if self.state.scope.allowance.spend(entry.created_by.len()) {
             self.state.history.push(entry);
-        } else if !was_spent {
+        } else {
             self.findings.add(allowance::exceeded(at), None);
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use kiln_sdk::wit::diagnostics::{Diagnostic, Severity};
 
+use crate::allowance;
 use crate::directives::CheckOptions;
 
 /// The checks of this frontend that Dockerfile authors know by name (§21.6), with a sentence each.
@@ -56,8 +57,9 @@ impl Findings {
         if self.is_silenced(&diagnostic, local) {
             return;
         }
-        let (line, column) =
-            diagnostic.primary.as_ref().map_or((0, 0), |span| (span.start.line, span.start.column));
+        // Whatever does not fit after the first text that did not is the fault of that one.
+        let place = diagnostic.primary.as_ref().filter(|_| diagnostic.code != allowance::EXCEEDED);
+        let (line, column) = place.map_or((0, 0), |span| (span.start.line, span.start.column));
         if !self.seen.insert((diagnostic.code.clone(), diagnostic.message.clone(), line, column)) {
             return;
         }

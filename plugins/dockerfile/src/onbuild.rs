@@ -64,22 +64,18 @@ pub fn judge(
     keywords: &Keywords,
     problems: &mut Vec<Diagnostic>,
 ) -> Option<Statement> {
+    // ONBUILD has none of its own.
     if let Some(flag) = line.flags.first() {
         problems.push(arguments::unknown_flag(line, flag, std::iter::empty()));
         return None;
     }
     let nested = line.nested(escape);
-    // Flags are cut off first, and ONBUILD has none.
     if nested.keyword.is_empty() || line.rest.is_empty() {
         problems.push(
             Diagnostic::error("wrong-argument-count", "ONBUILD needs an instruction")
                 .at(&line.keyword_span())
                 .help("write `ONBUILD RUN …`, for example"),
         );
-        return None;
-    }
-    if let Some(flag) = line.flags.first() {
-        problems.push(arguments::unknown_flag(line, flag, std::iter::empty()));
         return None;
     }
     if !may_be_nested(&nested, keywords) {

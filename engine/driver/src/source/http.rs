@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, Write};
+use std::iter;
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use kiln_core::graph::HttpSource;
@@ -196,10 +197,9 @@ impl Session<'_> {
                         last_modified: arrival.last_modified,
                     };
                     self.keep_download(&key, &download)?;
-                    for checksum in [Some(digests.sha256.to_string()), checksum.map(str::to_owned)] {
-                        if let Some(checksum) = checksum {
-                            self.keep_download(&key_of_checksum(&checksum), &download)?;
-                        }
+                    let own = digests.sha256.to_string();
+                    for checksum in iter::once(own.as_str()).chain(checksum) {
+                        self.keep_download(&key_of_checksum(checksum), &download)?;
                     }
                     Ok(download)
                 }

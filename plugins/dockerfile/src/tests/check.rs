@@ -298,7 +298,7 @@ fn a_nul_is_no_text() {
 fn absurd_files_are_wrong_and_told_so() {
     let many = "FROM alpine\n".to_owned() + &"LABEL a=b\n".repeat(30_000);
     assert_eq!(World::new(&many).error_codes(), ["too-many-instructions"]);
-    let long = "FROM alpine\nRUN x".to_owned() + &"\\\n y".repeat(400_000);
+    let long = "FROM alpine\nRUN x".to_owned() + &"\\\n y".repeat(600_000);
     assert_eq!(World::new(&long).error_codes(), ["instruction-too-long"]);
 }
 

@@ -69,7 +69,7 @@ pub(super) enum GitFailure {
 
 /// The lines that say why: those that git marks as fatal or as errors, else the last one.
 fn last_words(complaint: &str) -> String {
-    let lines = complaint.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = complaint.lines().map(str::trim).filter(|line| !line.is_empty());
     let marked = |line: &&str| {
         ["fatal: ", "error: ", "remote: ", "ssh: "].iter().any(|mark| line.starts_with(mark))
             || line.ends_with("Permission denied (publickey).")
@@ -78,7 +78,7 @@ fn last_words(complaint: &str) -> String {
     let mut words: Vec<&str> = lines.clone().filter(marked).collect();
     words.dedup();
     if words.is_empty() {
-        words.extend(lines.last());
+        words.extend(lines.next_back());
     }
     words.truncate(4);
     words.join("; ").chars().filter(|it| !it.is_control()).take(600).collect()
