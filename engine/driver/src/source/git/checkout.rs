@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn submodules_are_read_from_what_git_lists() {
-        let listing = b"100644 blob aaaa\ta\0160000 commit bbbb\tdir/sub module\0";
+        let listing = b"100644 blob aaaa\ta\x00160000 commit bbbb\tdir/sub module\0";
         assert_eq!(git_links(listing), [("dir/sub module".to_owned(), "bbbb".to_owned())]);
         let configured =
             b"submodule.a.b.path\ndir/sub\0submodule.a.b.url\n../x\0core.bare\ntrue\0submodule.c.update\nnone\0";
