@@ -34,7 +34,8 @@ pub fn parse(text: &str) {
         inside(&nested.keyword_span());
         held += line.logical.text.len();
         held += line.heredocs.iter().map(|heredoc| heredoc.content.len()).sum::<usize>();
-        if line.keyword == "ONBUILD" {
+        // What is wrong with the lines themselves has been said by then.
+        if line.keyword == "ONBUILD" && parsed.problems.is_empty() {
             let mut problems = Vec::new();
             if onbuild::judge(line, parsed.escape, &keywords, &mut problems).is_some() && parsed.escape == '\\' {
                 let trigger = onbuild::trigger(&onbuild::stored(line), &line.whole(), &keywords);

@@ -96,5 +96,5 @@ pub fn names(text: &str) {
     if let Ok(platform) = Platform::parse(text) {
         assert_eq!(Platform::parse(&platform.to_string()).map(|again| again.to_string()), Ok(platform.to_string()));
     }
-    let _ = kiln_core::mode::Mode::parse(text);
+    let _ = kiln_core::mode::ModeChange::parse(text);
 }
