@@ -7,7 +7,6 @@ use kiln_plugin::{FrontendChoice, Outline, PlanError, Rule, TargetInfo};
 
 use crate::Driver;
 use crate::error::BuildError;
-use crate::forms::lock;
 use crate::outcome::SourceTexts;
 use crate::request::BuildRequest;
 use crate::session::Session;
@@ -49,15 +48,17 @@ impl Driver {
         cancel: &Cancel,
     ) -> Result<Check, BuildError> {
         let session = Session::new(self, request, sources, events, cancel);
-        let host = lock(&self.plugins);
-        let mut found = host
+        let mut found = session
+            .plugins
             .check(&FrontendChoice::Dockerfile, &request.frontend, &session, cancel)
             .map_err(|error| session.not_planned(error))?;
         found.sort_by_key(|diagnostic| {
             diagnostic.primary.as_ref().map(|at| (at.file.clone(), at.start.line, at.start.column))
         });
-        let plugins =
-            host.plugins().map_err(|error| BuildError::world("could not look into a plugin", error))?;
+        let plugins = session
+            .plugins
+            .plugins()
+            .map_err(|error| BuildError::world("could not look into a plugin", error))?;
         let builtin: BTreeSet<&str> =
             plugins.iter().filter(|plugin| plugin.builtin).map(|plugin| plugin.name.as_str()).collect();
         let mut check = Check { refused: session.refused(), ..Check::default() };
@@ -96,7 +97,7 @@ impl Driver {
     ) -> Result<Vec<TargetInfo>, BuildError> {
         let session = Session::new(self, request, sources, events, cancel);
         let answer =
-            lock(&self.plugins).targets(&FrontendChoice::Dockerfile, &request.frontend, &session, cancel);
+            session.plugins.targets(&FrontendChoice::Dockerfile, &request.frontend, &session, cancel);
         session.told(answer, "targets")
     }
 
@@ -114,7 +115,7 @@ impl Driver {
     ) -> Result<Outline, BuildError> {
         let session = Session::new(self, request, sources, events, cancel);
         let answer =
-            lock(&self.plugins).outline(&FrontendChoice::Dockerfile, &request.frontend, &session, cancel);
+            session.plugins.outline(&FrontendChoice::Dockerfile, &request.frontend, &session, cancel);
         let mut outline = session.told(answer, "outline")?;
         outline.parameters.sort_by_key(|argument| argument.at.as_ref().map(|at| at.start.line));
         Ok(outline)

@@ -9,7 +9,6 @@ use kiln_core::{Event, Stack, Vertex};
 use kiln_plugin::DeriveError;
 
 use crate::error::BuildError;
-use crate::forms::lock;
 use crate::resolve::Pinned;
 use crate::session::Session;
 use crate::views::View;
@@ -30,21 +29,22 @@ impl Session<'_> {
             views.push(Arc::new(self.stack_view(&stack)?));
             stacks.push(stack);
         }
-        let derived = lock(&self.driver.plugins)
+        let derived = self
+            .plugins
             .derive(&op.plugin, &op.task, views, &vertex.platform, self, self.cancel)
             .map_err(|error| match error {
-                DeriveError::Wrong(diagnostics) => BuildError::Wrong(
-                    diagnostics
-                        .into_iter()
-                        .map(|diagnostic| match &diagnostic.primary {
-                            Some(_) => diagnostic,
-                            None => diagnostic.at(vertex.origin.first().cloned()),
-                        })
-                        .collect(),
-                ),
-                DeriveError::Cancelled => BuildError::Cancelled,
-                error => BuildError::world(format!("could not derive `{}`", vertex.name), error),
-            })?;
+            DeriveError::Wrong(diagnostics) => BuildError::Wrong(
+                diagnostics
+                    .into_iter()
+                    .map(|diagnostic| match &diagnostic.primary {
+                        Some(_) => diagnostic,
+                        None => diagnostic.at(vertex.origin.first().cloned()),
+                    })
+                    .collect(),
+            ),
+            DeriveError::Cancelled => BuildError::Cancelled,
+            error => BuildError::world(format!("could not derive `{}`", vertex.name), error),
+        })?;
         for diagnostic in derived.diagnostics {
             self.events.emit(Event::Diagnostic(diagnostic));
         }

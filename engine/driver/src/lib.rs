@@ -77,7 +77,8 @@ pub struct Driver {
     store: Store,
     registries: registries::Registries,
     web: kiln_oci::web::Web,
-    plugins: Mutex<kiln_plugin::Host>,
+    /// Replaced as a whole when one is added: a build asks those there were when it began.
+    plugins: Mutex<Arc<kiln_plugin::Host>>,
     sandbox: OnceLock<Sandbox>,
     starting: Mutex<()>,
     /// Why steps cannot have other users.
@@ -121,7 +122,7 @@ impl Driver {
             store,
             web: kiln_oci::web::Web::new(kiln_oci::Patience::DEFAULT, settings.cancel.clone()),
             registries: registries::Registries::new(settings.registries, settings.cancel),
-            plugins: Mutex::new(plugins),
+            plugins: Mutex::new(Arc::new(plugins)),
             sandbox: OnceLock::new(),
             starting: Mutex::new(()),
             one_user: privileges.one_user,
@@ -141,13 +142,17 @@ impl Driver {
 
     /// Takes a plugin from a file.
     pub fn add_plugin(&self, name: Option<&str>, file: &Path) -> Result<(), BuildError> {
-        lock(&self.plugins).add(name, file).map_err(|error| plugin_refused(file, error))
+        // Only a host that nobody asks at this moment is changed in place.
+        Arc::make_mut(&mut lock(&self.plugins)).add(name, file).map_err(|error| plugin_refused(file, error))
+    }
+
+    /// Those that there are now.
+    fn host(&self) -> Arc<kiln_plugin::Host> {
+        lock(&self.plugins).clone()
     }
 
     pub fn plugins(&self) -> Result<Vec<PluginSummary>, BuildError> {
-        lock(&self.plugins)
-            .plugins()
-            .map_err(|error| BuildError::world("could not look into a plugin", error))
+        self.host().plugins().map_err(|error| BuildError::world("could not look into a plugin", error))
     }
 
     /// What the plugin of this name, or in this file, says about itself.
@@ -155,9 +160,7 @@ impl Driver {
         if let Some(found) = self.plugins()?.into_iter().find(|known| known.name == plugin) {
             return Ok(found);
         }
-        lock(&self.plugins)
-            .inspect(Path::new(plugin))
-            .map_err(|error| plugin_refused(Path::new(plugin), error))
+        self.host().inspect(Path::new(plugin)).map_err(|error| plugin_refused(Path::new(plugin), error))
     }
 
     /// Builds what is asked for.

@@ -13,8 +13,8 @@ use crate::session::Session;
 
 impl Session<'_> {
     pub(crate) fn plan(&self) -> Result<Plan, BuildError> {
-        let host = lock(&self.driver.plugins);
-        let plan = host
+        let plan = self
+            .plugins
             .plan(&FrontendChoice::Dockerfile, &self.request.frontend, self, self.cancel)
             .map_err(|error| self.not_planned(error))?;
         if let Some(seconds) = plan.epoch {

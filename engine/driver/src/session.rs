@@ -42,6 +42,7 @@ pub(crate) struct Session<'a> {
     pub(crate) events: &'a dyn EventSink,
     pub(crate) cancel: &'a Cancel,
     pub(crate) forms: Forms<'a>,
+    pub(crate) plugins: Arc<kiln_plugin::Host>,
     /// When the build began, or its epoch: the time of what kiln itself makes.
     pub(crate) now: Mutex<Time>,
     pub(crate) images: Mutex<Images>,
@@ -81,6 +82,7 @@ impl<'a> Session<'a> {
             events,
             cancel,
             forms: Forms::new(&driver.store, &driver.registries, events, cancel),
+            plugins: driver.host(),
             now: Mutex::new(Time {
                 seconds: now.tv_sec,
                 nanoseconds: u32::try_from(now.tv_nsec).unwrap_or(0),

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -25,9 +25,10 @@ const LONG: Duration = Duration::from_millis(300);
 /// Hears the name of a plugin whose compilation takes long.
 pub type Compiling = dyn Fn(&str) + Send + Sync;
 
+#[derive(Clone)]
 pub(crate) struct Cache {
     dir: PathBuf,
-    compiling: Option<Box<Compiling>>,
+    compiling: Option<Arc<Compiling>>,
 }
 
 impl Cache {
@@ -35,7 +36,7 @@ impl Cache {
         Self { dir: dir.to_owned(), compiling: None }
     }
 
-    pub(crate) fn on_compiling(&mut self, hear: Box<Compiling>) {
+    pub(crate) fn on_compiling(&mut self, hear: Arc<Compiling>) {
         self.compiling = Some(hear);
     }
 

@@ -39,12 +39,14 @@ pub struct Builtin {
 /// All that may be granted, and all that is to what ships with kiln.
 const EVERYTHING: [&str; 4] = ["context", "resolve", "solve", "instructions"];
 
-/// Knows every plugin of this process, and asks them.
+/// Knows the plugins of a build, and asks them. A value: a clone with one more plugin is another host, and no lock is held
+/// while components run.
+#[derive(Clone)]
 pub struct Host {
     pub(crate) limits: Limits,
     cache: Cache,
     builtins: Vec<Shipped>,
-    added: Vec<Added>,
+    added: Vec<Arc<Added>>,
     /// Capability and name of a plugin.
     grants: Vec<(String, String)>,
     /// Keyword and name of the plugin that is to have it.
@@ -52,9 +54,11 @@ pub struct Host {
     registry: OnceLock<Arc<Registry>>,
 }
 
+#[derive(Clone)]
 struct Shipped {
     builtin: Builtin,
-    loaded: OnceLock<Arc<Plugin>>,
+    /// The same for all clones.
+    loaded: Arc<OnceLock<Arc<Plugin>>>,
 }
 
 /// A plugin from a file.
@@ -81,7 +85,7 @@ impl Host {
             cache: Cache::new(cache),
             builtins: builtins
                 .iter()
-                .map(|builtin| Shipped { builtin: *builtin, loaded: OnceLock::new() })
+                .map(|builtin| Shipped { builtin: *builtin, loaded: Arc::default() })
                 .collect(),
             added: Vec::new(),
             grants: Vec::new(),
@@ -95,7 +99,7 @@ impl Host {
     }
 
     /// `hear` gets the name of a plugin that takes long to compile, from another thread.
-    pub fn on_compiling(&mut self, hear: Box<Compiling>) {
+    pub fn on_compiling(&mut self, hear: Arc<Compiling>) {
         self.cache.on_compiling(hear);
     }
 
@@ -141,11 +145,11 @@ impl Host {
         }
         let plugin = Plugin::link(candidate.id.clone(), engine, candidate.component.clone(), &granted)
             .map_err(refuse)?;
-        self.added.push(Added {
+        self.added.push(Arc::new(Added {
             plugin: Arc::new(plugin),
             descriptors: candidate.descriptors,
             summary: candidate.summary,
-        });
+        }));
         self.registry = OnceLock::new();
         Ok(())
     }
