@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::compat::CompatArgs;
 use crate::parse::boolean;
+use crate::plugin::PluginCommand;
 
 /// Builds container images; extended with WebAssembly.
 #[derive(Debug, Parser)]
@@ -351,24 +352,6 @@ pub struct RunArgs {
     /// What to run, in place of the image's own command
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum PluginCommand {
-    /// List the plugins that a build would have
-    Ls {
-        #[arg(long = "plugin", value_name = "[NAME=]FILE")]
-        plugins: Vec<String>,
-        #[arg(long, value_enum, default_value = "text")]
-        format: Format,
-    },
-    /// Show what a plugin is and what it asks for, granting it nothing
-    Inspect {
-        /// A file, or the name of a plugin that ships with kiln
-        plugin: String,
-        #[arg(long, value_enum, default_value = "text")]
-        format: Format,
-    },
 }
 
 #[derive(Debug, Args)]

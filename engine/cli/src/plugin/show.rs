@@ -1,32 +1,13 @@
-//! `kiln plugin …`: which components a build would have, and what they ask for.
-
-use std::path::Path;
+//! What a plugin is, as a table, as text and as JSON.
 
 use anyhow::Result;
-use kiln_driver::{Driver, PluginSummary};
+use kiln_driver::PluginSummary;
 use serde_json::{Value, json};
 
-use crate::args::{Format, PluginCommand};
-use crate::build::plugin_option;
-use crate::exit::Exit;
-use crate::{parse, table};
+use crate::args::Format;
+use crate::table;
 
-pub fn run(command: &PluginCommand, driver: &Driver) -> Result<Exit> {
-    match command {
-        PluginCommand::Ls { plugins, format } => {
-            for plugin in plugins {
-                let (name, file) = plugin_option(plugin);
-                parse::named(Path::new(file), "the plugin")?;
-                driver.add_plugin(name, Path::new(file))?;
-            }
-            list(&driver.plugins()?, *format)?;
-        }
-        PluginCommand::Inspect { plugin, format } => inspect(&driver.inspect_plugin(plugin)?, *format)?,
-    }
-    Ok(Exit::Built)
-}
-
-fn list(plugins: &[PluginSummary], format: Format) -> Result<()> {
+pub fn list(plugins: &[PluginSummary], format: Format) -> Result<()> {
     if format == Format::Json {
         let plugins: Vec<Value> = plugins.iter().map(summary).collect();
         return table::put(&format!("{:#}\n", json!(plugins)));
@@ -47,7 +28,7 @@ fn list(plugins: &[PluginSummary], format: Format) -> Result<()> {
     table::print(&["NAME", "VERSION", "DIGEST", "KIND", "FROM", "INSTRUCTIONS"], &[], &rows)
 }
 
-fn inspect(plugin: &PluginSummary, format: Format) -> Result<()> {
+pub fn inspect(plugin: &PluginSummary, format: Format) -> Result<()> {
     if format == Format::Json {
         return table::put(&format!("{:#}\n", summary(plugin)));
     }
