@@ -104,11 +104,11 @@ impl Ignore {
     }
 
     fn add(&mut self, line: usize, text: &[u8]) -> Result<(), IgnoreError> {
-        let text = text.trim_ascii();
+        let text = trim(text);
         let error =
             |why: String| IgnoreError { line, pattern: String::from_utf8_lossy(text).into_owned(), why };
         let (negated, pattern) = match text.strip_prefix(b"!") {
-            Some(rest) => (true, rest.trim_ascii()),
+            Some(rest) => (true, trim(rest)),
             None => (false, text),
         };
         if pattern.is_empty() {
@@ -174,6 +174,14 @@ fn anywhere(parts: &[Part]) -> Option<Anywhere<'_>> {
 /// What follows the last dot of a name.
 fn extension(name: &[u8]) -> Option<&[u8]> {
     name.iter().rposition(|b| *b == b'.').map(|dot| &name[dot + 1..])
+}
+
+/// Without white space of any alphabet around it, as frontends read these lines too.
+fn trim(text: &[u8]) -> &[u8] {
+    match std::str::from_utf8(text) {
+        Ok(text) => text.trim().as_bytes(),
+        Err(_) => text.trim_ascii(),
+    }
 }
 
 /// As Go's `path.Clean` does, and without one leading `/`.

@@ -49,6 +49,16 @@ fn check(patterns: &str, stays: &str) {
 }
 
 #[test]
+fn white_space_around_a_pattern_is_no_part_of_it() {
+    let ignore = Ignore::parse("\t a.md\u{b}\n!\u{a0}d\u{3000}\n".as_bytes()).unwrap();
+    assert!(ignore.excludes(&path("a.md")));
+    assert!(!ignore.excludes(&path("d")));
+    // What is no text has no white space but that of ASCII.
+    let ignore = Ignore::parse(b" \xff.md \n").unwrap();
+    assert!(ignore.excludes(&TreePath::clean(b"\xff.md")));
+}
+
+#[test]
 fn the_worked_examples_come_out() {
     let git = ".git .git/HEAD";
     check("*.md", &format!("{git} d d/x.md d/y.txt n n/m n/m/x.md n/z"));
