@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use kiln_core::{Cancel, EventSink};
+pub use kiln_oci::document::parse_time;
 pub use kiln_oci::registry::HostConfig as RegistryHost;
 pub use kiln_plugin::{
     ArgumentInfo, Builtin, FrontendChoice, LoadError, Need, Outline, PluginSummary, TargetInfo,

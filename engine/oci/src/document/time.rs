@@ -101,7 +101,11 @@ mod tests {
             assert_eq!(parse_time(text), Some(time), "{text}");
             assert_eq!(format_time(time), text);
         }
-        assert_eq!(parse_time("2023-11-14T23:13:20+01:00"), parse_time("2023-11-14T22:13:20Z"));
+        for (text, seconds) in
+            [("2024-03-01T00:00:00+02:00", 1_709_244_000), ("2024-12-31T23:59:59-01:30", 1_735_694_999)]
+        {
+            assert_eq!(parse_time(text), Some(Time { seconds, nanoseconds: 0 }), "{text}");
+        }
     }
 
     #[test]
@@ -120,6 +124,7 @@ mod tests {
             "2023-11-14",
             "2023-13-01T00:00:00Z",
             "2023-11-14T22:13:20",
+            "2023-11-14T22:13Z",
             "2023-11-14T22:13:20.Z",
         ] {
             assert_eq!(parse_time(text), None, "{text}");
