@@ -200,10 +200,9 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         .iter()
         .map(|text| Platform::parse(text).map_err(|error| CommandLine(error.into()).into()))
         .collect::<Result<Vec<_>>>()?;
-    let keep_git_dir = build_args.iter().any(|(name, value)| {
-        name == "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
-            && matches!(value.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")
-    });
+    let keep_git_dir = build_args
+        .iter()
+        .any(|(name, value)| name == "BUILDKIT_CONTEXT_KEEP_GIT_DIR" && parse::boolean(value) == Ok(true));
     let proxies = build_args.iter().filter(|(name, _)| is_proxy(name)).cloned().collect();
     let labels = args.labels.iter().map(|text| match text.split_once('=') {
         Some((name, value)) => (name.to_owned(), value.to_owned()),
@@ -349,23 +348,22 @@ fn is_pipe(file: &str) -> bool {
         .is_ok_and(|metadata| std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type()))
 }
 
-fn read_pipe(file: &str) -> Result<Arc<[u8]>> {
+/// Reads all of what may keep its reader waiting, already when it is opened.
+fn read_all<R: Read>(limit: u64, what: &str, open: impl FnOnce() -> std::io::Result<R>) -> Result<Arc<[u8]>> {
     let mut bytes = Vec::new();
     crate::READING.store(true, Ordering::Release);
-    let read = std::fs::File::open(file)
-        .and_then(|pipe| pipe.take(kiln_driver::MAX_BUILD_FILE_BYTES).read_to_end(&mut bytes));
+    let read = open().and_then(|stream| stream.take(limit).read_to_end(&mut bytes));
     crate::READING.store(false, Ordering::Release);
-    read.with_context(|| format!("could not read `{file}`"))?;
+    read.with_context(|| format!("could not read {what}"))?;
     Ok(bytes.into())
 }
 
 fn read_stdin(limit: u64) -> Result<Arc<[u8]>> {
-    let mut bytes = Vec::new();
-    crate::READING.store(true, Ordering::Release);
-    let read = std::io::stdin().lock().take(limit).read_to_end(&mut bytes);
-    crate::READING.store(false, Ordering::Release);
-    read.context("could not read standard input")?;
-    Ok(bytes.into())
+    read_all(limit, "standard input", || Ok(std::io::stdin().lock()))
+}
+
+fn read_pipe(file: &str) -> Result<Arc<[u8]>> {
+    read_all(kiln_driver::MAX_BUILD_FILE_BYTES, &format!("`{file}`"), || std::fs::File::open(file))
 }
 
 fn outputs(args: &BuildArgs, tags: &[ImageRef]) -> Result<Vec<OutputSpec>> {

@@ -100,7 +100,7 @@ impl Services for Session<'_> {
 }
 
 /// One thread each: the time that a server takes to answer is paid once, not once per request.
-fn concurrently<R: Sync, T: Send>(requests: &[R], ask: impl Fn(&R) -> T + Sync) -> Vec<T> {
+pub(crate) fn concurrently<R: Sync, T: Send>(requests: &[R], ask: impl Fn(&R) -> T + Sync) -> Vec<T> {
     if let [] | [_] = requests {
         return requests.iter().map(ask).collect();
     }

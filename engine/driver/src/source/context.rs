@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use kiln_core::graph::{GitSource, Unpack};
 use kiln_core::tree::{Content, File, Place, Time};
-use kiln_core::{Entry, Kind, LayerId, Tree, TreePath};
+use kiln_core::{Kind, LayerId, Tree, TreePath};
 use kiln_oci::web::without_credentials;
 
 use super::address::{self, Remote};
@@ -15,11 +15,10 @@ use super::remote::{RemoteError, Why};
 use crate::archive;
 use crate::error::BuildError;
 use crate::session::Session;
+use crate::views::MAX_BUILD_FILE_BYTES;
 
 /// What a download that is no archive is called (§20.2, §20.6).
 const LONE_FILE: &str = "context";
-/// A build file of more bytes is none.
-const MAX_BUILD_FILE_BYTES: u64 = 16 << 20;
 
 impl Session<'_> {
     fn address(&self, text: &str) -> Result<Remote, RemoteError> {
@@ -56,13 +55,7 @@ impl Session<'_> {
                 {
                     return Ok(elsewhere(layer, &tree));
                 }
-                let entry = Entry {
-                    kind: Kind::File(file),
-                    mode: 0o600,
-                    mtime: Time { seconds: download.modified.unwrap_or(0), nanoseconds: 0 },
-                    ..Entry::directory()
-                };
-                Ok(Tree::new(vec![(TreePath::root().join(LONE_FILE), entry)]))
+                Ok(download.tree(LONE_FILE, file))
             }
         }
     }

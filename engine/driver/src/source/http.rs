@@ -36,6 +36,17 @@ pub(crate) struct Download {
 }
 
 impl Download {
+    /// One file at the root, 0600, root's, of the time that the server says (§12.13).
+    pub(crate) fn tree(&self, name: &str, file: kiln_core::tree::File) -> Tree {
+        let entry = Entry {
+            kind: Kind::File(file),
+            mode: 0o600,
+            mtime: Time { seconds: self.modified.unwrap_or(0), nanoseconds: 0 },
+            ..Entry::directory()
+        };
+        Tree::new(vec![(TreePath::root().join(name), entry)])
+    }
+
     fn write(&self) -> Vec<u8> {
         let mut text = format!(
             "kiln download 1\ndigest {}\nlayer {}\nsize {}\n",
@@ -90,17 +101,11 @@ impl Session<'_> {
         Ok(pinned)
     }
 
-    /// One file at the root, 0600, root's, of the time that the server says (§12.13).
+    /// The layer that [`Download::tree`] is.
     pub(crate) fn http_layer(&self, source: &HttpSource) -> Result<LayerId, RemoteError> {
         let download = self.download(&source.url, source.checksum.as_deref())?;
-        let file = self.downloaded(&download)?;
-        let entry = Entry {
-            kind: Kind::File(file),
-            mode: 0o600,
-            mtime: Time { seconds: download.modified.unwrap_or(0), nanoseconds: 0 },
-            ..Entry::directory()
-        };
-        Ok(self.forms.keep(Tree::new(vec![(TreePath::root().join(filename(source)?), entry)]))?)
+        let tree = download.tree(&filename(source)?, self.downloaded(&download)?);
+        Ok(self.forms.keep(tree)?)
     }
 
     /// For a plugin.

@@ -9,6 +9,7 @@ use kiln_core::{Diagnostic, Graph, LayerId, Vertex, VertexId};
 
 use crate::error::BuildError;
 use crate::forms::lock;
+use crate::services::concurrently;
 use crate::session::Session;
 
 /// Servers that are asked at a time.
@@ -142,20 +143,7 @@ impl Session<'_> {
         let mut wrong = Vec::new();
         for some in remotes.chunks(AT_ONCE) {
             let asked: &Graph = graph;
-            let answers: Vec<Result<SourceOp, BuildError>> = match some {
-                [only] => vec![self.pinned_remote(&asked[*only])],
-                some => std::thread::scope(|scope| {
-                    let work = |id: &VertexId| {
-                        let vertex = &asked[*id];
-                        scope.spawn(move || self.pinned_remote(vertex))
-                    };
-                    let asking: Vec<_> = some.iter().map(work).collect();
-                    let join = |answer: std::thread::ScopedJoinHandle<'_, _>| {
-                        answer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-                    };
-                    asking.into_iter().map(join).collect()
-                }),
-            };
+            let answers = concurrently(some, |id| self.pinned_remote(&asked[*id]));
             for (id, answer) in some.iter().zip(answers) {
                 match answer {
                     Ok(source) => *graph.op_mut(*id) = Op::Source(source),
