@@ -4,8 +4,9 @@
 
 use crate::wit::diagnostics::Span;
 use crate::wit::graph::{
-    BindMount, CopyAction, DiffOp, ExecOp, FileAction, FileOp, Graph, Hole, HttpSource, ImageSource,
-    MakeDirAction, MakeFileAction, Mount, MountKind, NamedHole, Op, OpKind, Output, Owner,
+    BindMount, CacheMount, CacheSharing, ClientMount, CopyAction, DeriveOp, DiffOp, ExecOp, FileAction,
+    FileOp, GitSource, Graph, Hole, HttpSource, ImageSource, MakeDirAction, MakeFileAction, Mount, MountKind,
+    NamedHole, Op, OpKind, Output, Owner,
 };
 
 /// A graph under construction.
@@ -89,6 +90,21 @@ impl GraphBuilder {
         self.push(OpKind::Http(HttpSource { url: url.into(), checksum, filename: String::new() }))
     }
 
+    /// The files of a git repository.
+    pub fn git(&mut self, source: GitSource) -> Output {
+        self.push(OpKind::Git(source))
+    }
+
+    /// What this plugin's own [`derive`](crate::plugin::Derive) makes of `task` once the inputs are there.
+    pub fn derive(&mut self, task: impl Into<String>, inputs: Vec<Output>) -> Output {
+        self.push(OpKind::Derive(DeriveOp { plugin: String::new(), task: task.into(), inputs }))
+    }
+
+    /// Within a derivation: an input of the op, by position.
+    pub fn input(&mut self, position: u32) -> Output {
+        self.hole(Hole::Input(position), None)
+    }
+
     /// A command that runs on `base` and may change it. Mounts of `exec` come after the one at `/`, so its slot 0 is
     /// the changed filesystem, and slot N the mount N - 1 of `exec.mounts` as given here.
     pub fn exec(&mut self, base: Output, mut exec: ExecOp) -> Output {
@@ -150,6 +166,48 @@ impl GraphBuilder {
     }
 }
 
+impl Mount {
+    /// A tree to be read at `target`.
+    pub fn bind(target: impl Into<String>, input: Output) -> Self {
+        let bind = BindMount { input: Some(input), selector: String::new() };
+        Self { target: target.into(), readonly: true, kind: MountKind::Bind(bind) }
+    }
+
+    /// A directory of root's that outlives builds, shared by all steps that name the same `id`.
+    pub fn cache(target: impl Into<String>, id: impl Into<String>, sharing: CacheSharing) -> Self {
+        let (id, selector) = (id.into(), String::new());
+        let cache = CacheMount { id, sharing, seed: None, selector, mode: 0o755, uid: 0, gid: 0 };
+        Self { target: target.into(), readonly: false, kind: MountKind::Cache(cache) }
+    }
+
+    /// A directory in memory, for what shall be gone after the command.
+    pub fn tmpfs(target: impl Into<String>) -> Self {
+        Self { target: target.into(), readonly: false, kind: MountKind::Tmpfs(0) }
+    }
+
+    /// A secret that root may read. Without it the command does not run.
+    pub fn secret(target: impl Into<String>, id: impl Into<String>) -> Self {
+        let secret = ClientMount { id: id.into(), required: true, mode: 0o400, uid: 0, gid: 0 };
+        Self { target: target.into(), readonly: true, kind: MountKind::Secret(secret) }
+    }
+}
+
+impl GitSource {
+    /// The default branch, without submodules and `.git`.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            reference: String::new(),
+            commit: String::new(),
+            fetch_by_commit: false,
+            subdir: String::new(),
+            submodules: false,
+            keep_git_dir: false,
+            commit_times: false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,11 +217,7 @@ mod tests {
         let mut graph = GraphBuilder::new();
         let base = graph.base();
         let tools = graph.image("busybox:1.36");
-        let mount = Mount {
-            target: "/tools".into(),
-            readonly: true,
-            kind: MountKind::Bind(BindMount { input: Some(tools), selector: "/bin".into() }),
-        };
+        let mount = Mount::bind("/tools", tools);
         let built = graph.exec(
             base,
             ExecOp { args: vec!["/tools/true".into()], mounts: vec![mount], ..ExecOp::default() },

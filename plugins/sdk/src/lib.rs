@@ -10,9 +10,7 @@
 //! use kiln_sdk::plugin::{Instruction, Plugin};
 //! use kiln_sdk::wit::describe::PluginInfo;
 //! use kiln_sdk::wit::diagnostics::Diagnostic;
-//! use kiln_sdk::wit::instruction_types::{
-//!     ArgumentForm, Descriptor, HeredocForm, InstructionError, Outcome, Split, Stage, Statement,
-//! };
+//! use kiln_sdk::wit::instruction_types::{Descriptor, InstructionError, Outcome, Stage, Statement};
 //! use kiln_sdk::wit::types::Pair;
 //!
 //! /// `TOUCH PATH…`: empty files.
@@ -20,30 +18,13 @@
 //!
 //! impl Plugin for Touch {
 //!     fn describe() -> PluginInfo {
-//!         PluginInfo {
-//!             name: "touch".into(),
-//!             version: env!("CARGO_PKG_VERSION").into(),
-//!             summary: "makes empty files".into(),
-//!             homepage: String::new(),
-//!             license: "Apache-2.0".into(),
-//!             options: vec![],
-//!             rules: vec![],
-//!             examples: vec![],
-//!         }
+//!         PluginInfo::new("touch", env!("CARGO_PKG_VERSION"), "makes empty files").license("Apache-2.0")
 //!     }
 //! }
 //!
 //! impl Instruction for Touch {
 //!     fn instructions() -> Vec<Descriptor> {
-//!         vec![Descriptor {
-//!             keyword: "TOUCH".into(),
-//!             summary: "makes empty files".into(),
-//!             usage: "TOUCH PATH…".into(),
-//!             form: ArgumentForm { split: Split::Blanks, json: true, expand: true },
-//!             heredocs: HeredocForm::Refused,
-//!             flag_specs: vec![],
-//!             traits: vec![],
-//!         }]
+//!         vec![Descriptor::new("TOUCH", "TOUCH PATH…", "makes empty files")]
 //!     }
 //!
 //!     fn validate(statements: Vec<Statement>) -> Vec<Diagnostic> {
@@ -64,13 +45,17 @@
 //! kiln_sdk::export_instruction!(Touch);
 //! ```
 
+mod about;
 mod config;
 pub mod crash;
 mod defaults;
 pub mod diagnose;
 pub mod graph;
+mod instruction;
 pub mod memory;
 pub mod plugin;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 pub mod wit;
 pub mod worlds;
 
