@@ -18,8 +18,6 @@ pub(crate) mod generated {
         ",
         world: "kiln:sdk/everything",
         additional_derives: [Clone, PartialEq],
-        // It owns a handle.
-        additional_derives_ignore: ["scan-tree"],
         pub_export_macro: true,
         generate_all,
     });
@@ -44,5 +42,5 @@ pub mod derive {
 
 /// What a transform answers.
 pub mod image_transform {
-    pub use super::generated::exports::kiln::plugin::image_transform::{Changes, ScanTree, Squash};
+    pub use super::generated::exports::kiln::plugin::image_transform::{Changes, Squash};
 }

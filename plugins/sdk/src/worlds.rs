@@ -9,7 +9,7 @@ use crate::wit::{
     diagnostics::Diagnostic,
     frontend_types::{BuildFailure, BuildRequest, BuildResult, Detection, Outline, TargetInfo, TextFile},
     graph::{Graph, Output},
-    image_transform::{Changes, ScanTree},
+    image_transform::Changes,
     instruction_types::{Descriptor, InstructionError, Invocation, Outcome, Statement},
     policy_types::{BuildFacts, ExecVerdict, ExportFacts, ImageFacts, LayerInfo, SourceCheck, SourceVerdict},
     trees::{ChangeList, Tree},
@@ -75,7 +75,7 @@ guard! {
         fn check_export(build: BuildFacts, facts: ExportFacts) -> Vec<Diagnostic>;
     }
     image_transform as Transform {
-        fn transform(build: BuildFacts, image: ImageFacts, root: &Tree, scans: Vec<ScanTree>)
+        fn transform(build: BuildFacts, image: ImageFacts, root: &Tree, scans: Vec<(String, Tree)>)
             -> Result<Changes, Vec<Diagnostic>>;
     }
 }
