@@ -81,6 +81,14 @@ impl Diagnostic {
         self
     }
 
+    /// Where a vertex comes from: the place itself, then the lines that brought its text in.
+    pub fn at_origin(mut self, origin: &[Span]) -> Self {
+        let mut spans = origin.iter().cloned();
+        self.primary = spans.next();
+        self.related.extend(spans.map(|at| Label { at, text: "read in here".to_owned() }));
+        self
+    }
+
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
         self

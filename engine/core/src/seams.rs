@@ -153,4 +153,7 @@ pub trait Services: Sync {
     /// A line of a plugin's log: level `debug`, `info` or `warn`, plugin name, text.
     fn log(&self, level: &str, plugin: &str, message: &str);
     fn report(&self, diagnostic: Diagnostic);
+    /// All of a text that an instruction brought into the build file and that places call `name`, for messages that
+    /// show lines of it. What was read under that name before stays.
+    fn keep_text(&self, name: &str, text: &str);
 }

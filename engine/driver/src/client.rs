@@ -44,7 +44,7 @@ impl Session<'_> {
             None if !client.required => Ok(None),
             None => Err(BuildError::wrong(
                 Diagnostic::error("secret-missing", format!("the step needs the secret `{}`", client.id))
-                    .at(vertex.origin.first().cloned())
+                    .at_origin(&vertex.origin)
                     .help(format!("give it with `--secret id={},src=FILE`", client.id)),
             )),
         }
@@ -100,7 +100,7 @@ impl Session<'_> {
             None => {
                 return Err(BuildError::wrong(
                     Diagnostic::error("ssh-missing", format!("the step needs the SSH agent `{}`", client.id))
-                        .at(vertex.origin.first().cloned())
+                        .at_origin(&vertex.origin)
                         .help(format!("give it with `--ssh {}`", client.id)),
                 ));
             }

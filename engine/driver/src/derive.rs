@@ -38,7 +38,7 @@ impl Session<'_> {
                     .into_iter()
                     .map(|diagnostic| match &diagnostic.primary {
                         Some(_) => diagnostic,
-                        None => diagnostic.at(vertex.origin.first().cloned()),
+                        None => diagnostic.at_origin(&vertex.origin),
                     })
                     .collect(),
             ),

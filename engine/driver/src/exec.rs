@@ -169,7 +169,7 @@ impl Session<'_> {
                         "the step wrote the secret `{id}` to `/{path}`, which would be part of the image"
                     ),
                 )
-                .at(vertex.origin.first().cloned())
+                .at_origin(&vertex.origin)
                 .help("read the secret where it is mounted, and remove what holds it in the same step"),
             )),
         }
@@ -277,7 +277,7 @@ impl Session<'_> {
                         "mount-source-not-found",
                         format!("`{}` is not there to be mounted", wanted.display()),
                     )
-                    .at(vertex.origin.first().cloned())
+                    .at_origin(&vertex.origin)
                     .help("check `source=`; files of the context may be left out by .dockerignore"),
                 ));
             };
@@ -376,7 +376,7 @@ impl Session<'_> {
             None => Ok(()),
             Some(device) => Err(BuildError::wrong(
                 Diagnostic::error("device-missing", format!("there is no device `{}`", device.name))
-                    .at(vertex.origin.first().cloned())
+                    .at_origin(&vertex.origin)
                     .help("kiln has no CDI devices; leave out `required` if the step can do without"),
             )),
         }
@@ -388,7 +388,7 @@ impl Session<'_> {
         }
         Err(BuildError::wrong(
             Diagnostic::error("not-allowed", format!("the step wants {what}, which was not granted"))
-                .at(vertex.origin.first().cloned())
+                .at_origin(&vertex.origin)
                 .help(format!("if you trust this build file, add `--allow {right}`")),
         ))
     }
@@ -399,7 +399,7 @@ impl Session<'_> {
             |error| {
                 BuildError::wrong(
                     Diagnostic::error("unknown-user", error.to_string())
-                        .at(vertex.origin.first().cloned())
+                        .at_origin(&vertex.origin)
                         .help("make the user in an earlier RUN, or use a numeric id"),
                 )
             },
@@ -439,7 +439,7 @@ impl Session<'_> {
             let resource = sandbox::Resource::parse(&limit.name).ok_or_else(|| {
                 BuildError::wrong(
                     Diagnostic::error("unknown-ulimit", format!("there is no limit called `{}`", limit.name))
-                        .at(vertex.origin.first().cloned()),
+                        .at_origin(&vertex.origin),
                 )
             })?;
             limits.retain(|known| known.resource != resource);
@@ -496,7 +496,7 @@ impl Session<'_> {
             format!("`{name}` leads nowhere: this step's network does not reach the machine's own addresses");
         self.events.emit(Event::Diagnostic(
             Diagnostic::warning("no-gateway", message)
-                .at(vertex.origin.first().cloned())
+                .at_origin(&vertex.origin)
                 .help("run the step with `--network=host` to reach what listens on this machine"),
         ));
     }
@@ -544,7 +544,7 @@ fn failed(id: VertexId, vertex: &Vertex, op: &ExecOp, how: &str, help: &str) -> 
         None => command,
     };
     let diagnostic = Diagnostic::error("step-failed", format!("`{}` {how}", command.replace('\n', "⏎")))
-        .at(vertex.origin.first().cloned())
+        .at_origin(&vertex.origin)
         .help(help);
     BuildError::Step(Box::new(StepFailure { vertex: id, name: vertex.name.clone(), diagnostic }))
 }

@@ -196,7 +196,7 @@ pub(crate) fn file_error(session: &Session<'_>, vertex: &Vertex, error: &FileOpE
             help = format!("found at `{}`; write `{line}`", near.display());
         }
     }
-    let diagnostic = Diagnostic::error(error.code(), message).at(vertex.origin.first().cloned()).help(help);
+    let diagnostic = Diagnostic::error(error.code(), message).at_origin(&vertex.origin).help(help);
     match error {
         FileOpError::Read { .. } => BuildError::Refused(vec![diagnostic]),
         _ => BuildError::wrong(diagnostic),

@@ -119,6 +119,11 @@ impl SourceTexts {
         self.lock().insert(name.to_owned(), String::from_utf8_lossy(text).into_owned());
     }
 
+    /// [`keep`](Self::keep), unless there is a text of that name.
+    pub(crate) fn keep_new(&self, name: &str, text: &str) {
+        self.lock().entry(name.to_owned()).or_insert_with(|| text.to_owned());
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, String>> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -164,8 +164,8 @@ impl Session<'_> {
                 let request =
                     ImageRequest { source: source.clone(), platform: Some(vertex.platform.clone()) };
                 let image = self.pin_image(&request).map_err(|error| {
-                    let diagnostic = Diagnostic::error("image-unavailable", error.message)
-                        .at(vertex.origin.first().cloned());
+                    let diagnostic =
+                        Diagnostic::error("image-unavailable", error.message).at_origin(&vertex.origin);
                     match error.code {
                         "unavailable" | "unauthorized" => BuildError::Refused(vec![diagnostic]),
                         _ => BuildError::wrong(diagnostic),

@@ -97,6 +97,10 @@ impl Services for Session<'_> {
     fn report(&self, diagnostic: Diagnostic) {
         self.events.emit(Event::Diagnostic(diagnostic));
     }
+
+    fn keep_text(&self, name: &str, text: &str) {
+        self.sources.keep_new(name, text);
+    }
 }
 
 /// One thread each: the time that a server takes to answer is paid once, not once per request.

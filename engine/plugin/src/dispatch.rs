@@ -200,6 +200,11 @@ impl Session {
                         }
                     }
                     prefix(&mut outcome.diagnostics, &plugin.id.name);
+                    for whole in outcome.expansion.iter().filter(|text| text.first_line <= 1) {
+                        let (name, text) = (whole.file.clone(), whole.text.clone());
+                        // Only messages would miss it, and nobody reads any when the call is over.
+                        let _ = self.line.tell(move |services| services.keep_text(&name, &text));
+                    }
                 }
                 Err(InstructionError::Invalid(diagnostics)) => prefix(diagnostics, &plugin.id.name),
                 Err(InstructionError::Unknown(_)) => {}

@@ -28,6 +28,8 @@ struct Nothing {
 }
 
 impl Services for Nothing {
+    fn keep_text(&self, _: &str, _: &str) {}
+
     fn lookup_contexts(&self, names: &[String], _: &Platform) -> Vec<Option<ContextInfo>> {
         names.iter().map(|_| None).collect()
     }

@@ -36,6 +36,8 @@ pub struct Stamp<'s> {
     pub no_cache: bool,
     /// For ops that say nothing of where they come from.
     pub at: &'s Span,
+    /// The lines through which `at` came to be read, if it stands in text that was brought in.
+    pub ways: &'s [Span],
     /// Host name of commands; empty for the engine's.
     pub hostname: &'s str,
     /// Put before ids of cache mounts, if not empty.
@@ -128,6 +130,7 @@ impl Assembly {
             if op.spans.is_empty() {
                 op.spans.push(stamp.at.clone());
             }
+            op.spans.extend_from_slice(stamp.ways);
             if let OpKind::Hole(hole) = op.kind {
                 let filling = match hole {
                     Hole::Base => Filling::Base,
@@ -248,6 +251,7 @@ mod tests {
             group: "g",
             no_cache: true,
             at: &at,
+            ways: &[],
             hostname: "h",
             cache_namespace: "",
         };

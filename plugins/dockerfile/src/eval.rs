@@ -24,7 +24,6 @@ use crate::ignore::IgnoreFile;
 use crate::onbuild;
 use crate::parse::{Keywords, Line};
 use crate::scope::{Argument, BuildArgs, Declared, Globals, SCANS, StageScope, declared, description};
-use crate::stages::unknown_instruction;
 
 use waiting::{Waiting, Work};
 
@@ -120,7 +119,10 @@ pub struct Evaluation<'e, 'f> {
     /// Where the last CMD, ENTRYPOINT and HEALTHCHECK stand.
     last_of: BTreeMap<String, Span>,
     title_prefix: &'static str,
+    /// How deep the text is nested that is being read.
     depth: usize,
+    /// Texts that were read in.
+    expansions: usize,
 }
 
 /// A step as people count them: its ops, each with what it is called.
@@ -177,6 +179,7 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             last_of: BTreeMap::new(),
             title_prefix: "",
             depth: 0,
+            expansions: 0,
         }
     }
 
@@ -240,8 +243,8 @@ impl<'e, 'f> Evaluation<'e, 'f> {
             "ONBUILD" => waiting.add(Work::OnBuild(line), local),
             _ => match self.around.keywords.get(&line.keyword) {
                 Some(descriptor) => self.instruction(line, descriptor, escape, local, waiting),
-                // In the file itself it has been reported; here it stands in text that an instruction brought in.
-                None => self.findings.add(unknown_instruction(line, self.around.keywords), None),
+                // It was reported where the line was judged.
+                None => {}
             },
         }
         self.remember(&line.keyword);

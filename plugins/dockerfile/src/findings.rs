@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kiln_sdk::wit::diagnostics::{Diagnostic, Severity};
+use kiln_sdk::wit::diagnostics::{Diagnostic, Severity, Span};
 
 use crate::allowance;
 use crate::directives::CheckOptions;
@@ -34,6 +34,9 @@ pub const CHECKS: [(&str, &str); 17] = [
 /// The one that has to be asked for.
 pub const EXPERIMENTAL: &str = "InvalidDefinitionDescription";
 
+/// What is said of a line that brought in the text with the finding.
+const READ_IN: &str = "read in here";
+
 /// How many findings are kept: nobody reads more, and hosts take no more than some thousands.
 const MAX_FINDINGS: usize = 2_000;
 
@@ -44,24 +47,33 @@ pub struct Findings {
     pub options: CheckOptions,
     found: Vec<Diagnostic>,
     has_errors: bool,
-    /// Code, message, line and column of each.
-    seen: BTreeSet<(String, String, u32, u32)>,
+    /// Code, message, file, line and column of each.
+    seen: BTreeSet<(String, String, String, u32, u32)>,
     /// Rules whose findings were kept, for `error=true`.
     violated: BTreeSet<String>,
+    /// The lines that brought in the text which is being read, innermost last.
+    within: Vec<Span>,
 }
 
 impl Findings {
     /// Keeps what nothing silences; `local` are the options of the instruction it is about (§21.3).
-    pub fn add(&mut self, diagnostic: Diagnostic, local: Option<&CheckOptions>) {
+    pub fn add(&mut self, mut diagnostic: Diagnostic, local: Option<&CheckOptions>) {
         // Findings equal in code, message and place are one: several platforms, stages or passes report them.
         if self.is_silenced(&diagnostic, local) {
             return;
         }
         // Whatever does not fit after the first text that did not is the fault of that one.
         let place = diagnostic.primary.as_ref().filter(|_| diagnostic.code != allowance::EXCEEDED);
-        let (line, column) = place.map_or((0, 0), |span| (span.start.line, span.start.column));
-        if !self.seen.insert((diagnostic.code.clone(), diagnostic.message.clone(), line, column)) {
+        let (file, line, column) =
+            place.map_or(("", 0, 0), |span| (span.file.as_str(), span.start.line, span.start.column));
+        let (code, message) = (diagnostic.code.clone(), diagnostic.message.clone());
+        if !self.seen.insert((code, message, file.to_owned(), line, column)) {
             return;
+        }
+        if let Some(place) = diagnostic.primary.clone() {
+            for by in self.ways(&place) {
+                diagnostic = diagnostic.label(&by, READ_IN);
+            }
         }
         let rule = rule_name(&diagnostic.code);
         // The names of the checks begin with a capital; kiln's own hints do not fail a build.
@@ -74,6 +86,22 @@ impl Findings {
         }
         self.has_errors |= diagnostic.is_error();
         self.found.push(diagnostic);
+    }
+
+    /// What is found from here on stands in text that the line `by` brought in, until it is [left](Self::leave).
+    pub fn enter(&mut self, by: &Span) {
+        self.within.push(by.clone());
+    }
+
+    pub fn leave(&mut self) {
+        self.within.pop();
+    }
+
+    /// The lines through which `place` came to be read, from the nearest on, without those that it stands in itself.
+    pub fn ways(&self, place: &Span) -> Vec<Span> {
+        let holds =
+            |by: &Span| by.file == place.file && (by.start.line..=by.end.line).contains(&place.start.line);
+        self.within.iter().rev().filter(|by| !holds(by)).cloned().collect()
     }
 
     pub fn extend(&mut self, diagnostics: impl IntoIterator<Item = Diagnostic>) {

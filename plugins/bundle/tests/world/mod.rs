@@ -80,6 +80,8 @@ impl World {
 }
 
 impl Services for World {
+    fn keep_text(&self, _: &str, _: &str) {}
+
     fn lookup_contexts(&self, names: &[String], _: &Platform) -> Vec<Option<ContextInfo>> {
         let main = ContextInfo {
             name: String::new(),

@@ -161,11 +161,13 @@ impl Evaluation<'_, '_> {
     /// Puts the ops into the graph and advances the stage. Gives the way to find ops of the fragment again; nothing
     /// when the fragment is malformed, which has been reported.
     fn fragment(&mut self, statement: &Statement, fragment: Graph, root: Option<Output>) -> Option<Placed> {
+        let ways = self.findings.ways(&statement.at);
         let stamp = Stamp {
             platform: &self.state.platform,
             group: &self.group,
             no_cache: self.no_cache,
             at: &statement.at,
+            ways: &ways,
             hostname: self.around.hostname,
             cache_namespace: self.around.cache_namespace,
         };

@@ -1,5 +1,6 @@
 //! What files mean: graphs, configurations and history.
 
+use kiln_sdk::wit::diagnostics::Span;
 use kiln_sdk::wit::graph::{MountKind, OpKind};
 
 use super::world::{World, context, pair, platform};
@@ -522,8 +523,60 @@ fn expansions_are_read_in_place() {
     let wrong = World::new("FROM alpine\nINCLUDE me").file("me", "FROM x\nNOPE\nENV a\nONBUILD FROM x\n");
     assert_eq!(
         wrong.error_codes(),
-        ["from-in-expansion", "unknown-instruction", "dockerfile/pair-without-value", "bad-onbuild"]
+        ["from-in-expansion", "unknown-instruction", "bad-onbuild", "dockerfile/pair-without-value"]
     );
+}
+
+#[test]
+fn what_is_wrong_in_text_that_was_read_in_says_how_it_came_there() {
+    let world = World::new("FROM alpine\nRUN a\nINCLUDE one\n")
+        .file("one", "RUN b\nINCLUDE two\n")
+        .file("two", "RUN c\n\nENV a\nCOPY --from=nowhere:none a /\nRUN --mout=x y\nFROM x\n");
+    let errors = world.errors();
+    assert_eq!(errors.len(), 4, "{errors:#?}");
+    for error in &errors {
+        let place = |at: &Span| (at.file.clone(), at.start.line);
+        assert_eq!(error.primary.as_ref().map(|at| at.file.as_str()), Some("two"), "{error:?}");
+        let ways: Vec<_> = error.related.iter().map(|label| place(&label.at)).collect();
+        assert_eq!(ways, [("one".to_owned(), 2), ("Dockerfile".to_owned(), 3)], "{error:?}");
+    }
+    let world = World::new("FROM alpine\nINCLUDE one\n").file("one", "\nRUN b\n");
+    let spans = world.build().op("RUN b").spans.clone();
+    let places: Vec<_> = spans.iter().map(|at| (at.file.as_str(), at.start.line)).collect();
+    assert_eq!(places, [("one", 2), ("Dockerfile", 2)]);
+}
+
+#[test]
+fn checks_hold_in_text_that_was_read_in() {
+    let lines = "CMD echo a\n# check=skip=JSONArgsRecommended\nENTRYPOINT echo b\n";
+    let world = World::new("FROM alpine\nINCLUDE one\n").file("one", lines);
+    assert_eq!(world.findings(), ["dockerfile/JSONArgsRecommended"]);
+    // Two files may have the same finding on the same line.
+    let world =
+        World::new("FROM alpine\nINCLUDE one\nINCLUDE two\n").file("one", "ENV a\n").file("two", "ENV a\n");
+    assert_eq!(world.errors().len(), 2);
+}
+
+#[test]
+fn a_trigger_may_read_text_in() {
+    let world = |text| {
+        World::new("ARG a\nFROM based\nRUN own")
+            .file("more", text)
+            .image("based", |image| image.config.on_build = vec!["INCLUDE more".to_owned()])
+    };
+    let built = world("ARG x=1\nRUN given $x\n").build();
+    assert_eq!(built.names(), ["[1/3] FROM based", "[2/3] ONBUILD RUN given $x", "[3/3] RUN own"]);
+    let error = &world("NOPE\n").errors()[0];
+    assert_eq!(error.primary.as_ref().map(|at| at.file.as_str()), Some("more"));
+    assert_eq!(error.related[0].at.start.line, 2, "{error:?}");
+}
+
+#[test]
+fn text_that_brings_itself_in_many_times_comes_to_an_end() {
+    let wide = "INCLUDE me\n".repeat(20);
+    let world = World::new("FROM alpine\nINCLUDE me").file("me", &wide);
+    assert!(world.error_codes().iter().all(|code| code == "expansion-too-deep"));
+    assert!(world.applied.borrow().len() < 30_000, "{}", world.applied.borrow().len());
 }
 
 #[test]
