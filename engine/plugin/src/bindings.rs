@@ -11,6 +11,7 @@ wasmtime::component::bindgen!({
             include kiln:plugin/host-offer@0.1.0;
             include kiln:plugin/frontend-plugin-full@0.1.0;
             include kiln:plugin/instruction-plugin@0.1.0;
+            include kiln:plugin/policy-plugin@0.1.0;
         }
     ",
     world: "kiln:host/everything",

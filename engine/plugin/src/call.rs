@@ -57,12 +57,12 @@ impl Instance {
         call(&mut self.store).map_err(|error| explain(&error, &self.store, &hook()))
     }
 
-    /// Hands a tree over, as an argument of the next call.
-    pub(crate) fn lend(
+    /// Hands a tree or a list of changes over, as an argument of the next call.
+    pub(crate) fn lend<T: Send + 'static>(
         &mut self,
-        tree: crate::trees::OpenTree,
-    ) -> Result<wasmtime::component::Resource<crate::trees::OpenTree>, CallError> {
-        let pushed = self.store.data_mut().table.push(tree);
+        it: T,
+    ) -> Result<wasmtime::component::Resource<T>, CallError> {
+        let pushed = self.store.data_mut().table.push(it);
         pushed.map_err(|error| failed(self.plugin(), "start", Failure::Start(error.to_string())))
     }
 }
@@ -90,6 +90,12 @@ hook! {
     frontend_outline: frontend_outline, "outline of a frontend";
     instruction: instruction, "instruction";
     derive: derive, "second half of a derivation";
+    policy_source: policy_source, "policy on sources";
+    policy_graph: policy_graph, "policy on graphs";
+    policy_exec: policy_exec, "policy on commands";
+    policy_layer: policy_layer, "policy on layers";
+    policy_image: policy_image, "policy on images";
+    policy_export: policy_export, "policy on exports";
 }
 
 pub(crate) fn failed(plugin: &Plugin, hook: &str, failure: Failure) -> CallError {

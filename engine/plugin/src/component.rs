@@ -14,6 +14,8 @@ pub(crate) struct Plugin {
     pub(crate) component: Component,
     pub(crate) pre: InstancePre<State>,
     pub(crate) hooks: Hooks,
+    /// It imports what asks registries and servers.
+    pub(crate) resolves: bool,
 }
 
 /// Where in the component the functions of each interface are, for those that it exports.
@@ -24,6 +26,12 @@ pub(crate) struct Hooks {
     pub(crate) frontend_outline: Option<hooks::frontend_outline::GuestIndices>,
     pub(crate) instruction: Option<hooks::instruction::GuestIndices>,
     pub(crate) derive: Option<hooks::derive::GuestIndices>,
+    pub(crate) policy_source: Option<hooks::policy_source::GuestIndices>,
+    pub(crate) policy_graph: Option<hooks::policy_graph::GuestIndices>,
+    pub(crate) policy_exec: Option<hooks::policy_exec::GuestIndices>,
+    pub(crate) policy_layer: Option<hooks::policy_layer::GuestIndices>,
+    pub(crate) policy_image: Option<hooks::policy_image::GuestIndices>,
+    pub(crate) policy_export: Option<hooks::policy_export::GuestIndices>,
 }
 
 impl Plugin {
@@ -51,7 +59,9 @@ impl Plugin {
             }
         };
         let hooks = Hooks::of(&component, &pre)?;
-        Ok(Self { id, component, pre, hooks })
+        let resolver = contract::interface("resolver");
+        let resolves = component.component_type().imports(engine).any(|(name, _)| *name == resolver);
+        Ok(Self { id, component, pre, hooks, resolves })
     }
 }
 
@@ -75,6 +85,12 @@ impl Hooks {
             frontend_outline: hook!(frontend_outline, "frontend-outline"),
             instruction: hook!(instruction, "instruction"),
             derive: hook!(derive, "derive"),
+            policy_source: hook!(policy_source, "policy-source"),
+            policy_graph: hook!(policy_graph, "policy-graph"),
+            policy_exec: hook!(policy_exec, "policy-exec"),
+            policy_layer: hook!(policy_layer, "policy-layer"),
+            policy_image: hook!(policy_image, "policy-image"),
+            policy_export: hook!(policy_export, "policy-export"),
         })
     }
 }

@@ -221,6 +221,7 @@ pub(crate) fn linker(engine: &Engine, granted: &[&str]) -> wasmtime::Result<Link
     wit::source_types::add_to_linker::<State, Own>(&mut linker, |state| state)?;
     wit::instruction_types::add_to_linker::<State, Own>(&mut linker, |state| state)?;
     wit::frontend_types::add_to_linker::<State, Own>(&mut linker, |state| state)?;
+    wit::policy_types::add_to_linker::<State, Own>(&mut linker, |state| state)?;
     wit::trees::add_to_linker::<State, Own>(&mut linker, |state| state)?;
     wit::progress::add_to_linker::<State, Own>(&mut linker, |state| state)?;
     for capability in granted {

@@ -181,6 +181,17 @@ pub enum DeriveError {
     Cancelled,
 }
 
+/// A policy gave no verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("cancelled")]
+    Cancelled,
+}
+
 /// How a call ended that did not answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum CallError {
@@ -191,6 +202,15 @@ pub(crate) enum CallError {
 }
 
 impl From<CallError> for PlanError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Cancelled => Self::Cancelled,
+            CallError::Failed(error) => Self::Plugin(error),
+        }
+    }
+}
+
+impl From<CallError> for PolicyError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Cancelled => Self::Cancelled,

@@ -21,6 +21,7 @@ impl wit::graph::Host for State {}
 impl wit::source_types::Host for State {}
 impl wit::instruction_types::Host for State {}
 impl wit::frontend_types::Host for State {}
+impl wit::policy_types::Host for State {}
 
 impl State {
     fn opened(

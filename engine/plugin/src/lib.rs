@@ -24,6 +24,7 @@ mod keywords;
 mod limits;
 mod outline;
 mod plugins;
+mod policy;
 mod shape;
 mod state;
 mod summary;
@@ -32,9 +33,13 @@ mod trees;
 pub use ask::{Derivation, FrontendChoice};
 pub use cache::Compiling;
 pub use engine::{CompileError, compile};
-pub use error::{DeriveError, Failure, LoadError, PlanError, PluginError, PluginId, Refusal};
+pub use error::{DeriveError, Failure, LoadError, PlanError, PluginError, PluginId, PolicyError, Refusal};
 pub use kiln_core::Digest;
 pub use limits::Limits;
 pub use outline::{ArgumentInfo, Need, Outline, TargetInfo};
 pub use plugins::{Builtin, Host};
+pub use policy::{
+    Asking, BuildFacts, Change, ChangeKind, ExecLimits, ExecVerdict, ExportFacts, FoundSource, HistoryLine,
+    ImageFacts, LayerInfo, Point, Policy, PolicySource, SourceCheck, SourceVerdict,
+};
 pub use summary::{Keyword, PluginOption, PluginSummary, Rule};

@@ -6,9 +6,10 @@ use kiln_core::seams::{HostError, TreeView};
 use wasmtime::component::Resource;
 
 use crate::bindings::wit;
-use crate::convert::answers;
+use crate::convert::{answers, policy};
 use crate::error::Failure;
 use crate::limits;
+use crate::policy::Change;
 use crate::state::State;
 
 /// What a `tree` handle stands for.
@@ -17,7 +18,7 @@ pub struct OpenTree(pub(crate) Arc<dyn TreeView>);
 
 /// What a `change-list` handle stands for, sorted by path.
 #[allow(unreachable_pub)] // The bindings re-export it.
-pub struct ChangeList(pub(crate) Vec<wit::trees::Change>);
+pub struct ChangeList(pub(crate) Arc<[Change]>);
 
 type Answer<T> = wasmtime::Result<Result<T, wit::types::HostError>>;
 
@@ -121,7 +122,7 @@ impl wit::trees::HostChangeList for State {
     ) -> wasmtime::Result<Vec<wit::trees::Change>> {
         let changes = &self.table.get(&list)?.0;
         let rest = changes.get(start as usize..).unwrap_or_default();
-        Ok(rest[..rest.len().min(limit as usize)].to_vec())
+        Ok(rest[..rest.len().min(limit as usize)].iter().map(policy::change).collect())
     }
 
     fn drop(&mut self, list: Resource<ChangeList>) -> wasmtime::Result<()> {

@@ -12,7 +12,9 @@ pub(crate) mod findings;
 pub(crate) mod graph;
 pub(crate) mod ops;
 pub(crate) mod plan;
+pub(crate) mod policy;
 pub(crate) mod questions;
+pub(crate) mod told;
 
 /// Something in an answer that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
