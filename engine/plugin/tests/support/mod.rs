@@ -1,5 +1,7 @@
 //! Components made for one test each: a frontend that describes itself well and then does what the test says.
 
+pub(crate) mod nothing;
+
 use std::path::Path;
 
 use wasm_encoder::{
