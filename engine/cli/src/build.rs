@@ -224,7 +224,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         context,
         build_file,
         keep_git_dir,
-        named_contexts: pairs(&args.build_contexts, "--build-context")?,
+        named_contexts: named_contexts(&args.build_contexts)?,
         outputs: outputs(args, &tags)?,
         tags,
         pull: args.pull,
@@ -259,6 +259,17 @@ pub fn network(network: NetworkArg) -> NetworkMode {
 
 fn pairs(texts: &[String], option: &str) -> Result<Vec<(String, String)>> {
     texts.iter().map(|text| parse::pair(text, option).map_err(|error| CommandLine(error).into())).collect()
+}
+
+/// Paths among them have to lead somewhere, whether a stage reads there or not.
+fn named_contexts(texts: &[String]) -> Result<Vec<(String, String)>> {
+    let contexts = pairs(texts, "--build-context")?;
+    for (name, value) in &contexts {
+        if let Some(path) = kiln_driver::local_context(value) {
+            parse::named(path, &format!("the build context `{name}`:"))?;
+        }
+    }
+    Ok(contexts)
 }
 
 /// `[manifest:]NAME=VALUE`. Other places than the manifest can be named with docker, and are not written here.

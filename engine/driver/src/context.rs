@@ -187,6 +187,13 @@ fn read_part(file: &File, offset: u64, max: usize) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The path that a named context is given as; none for an address or an image.
+pub fn local_context(value: &str) -> Option<&Path> {
+    let path = value.strip_prefix("local:");
+    let is_path = path.is_some() || !crate::is_remote_context(value) && !is_of_another_scheme(value);
+    is_path.then(|| Path::new(path.unwrap_or(value)))
+}
+
 /// `word://…` or `word:…`, as addresses begin.
 fn is_of_another_scheme(value: &str) -> bool {
     value.split_once(':').is_some_and(|(scheme, _)| {

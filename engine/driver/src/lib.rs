@@ -49,6 +49,7 @@ pub use kiln_store::{PruneOptions, Pruned};
 
 pub use agent::SshSource;
 pub use call::{Check, Finding};
+pub use context::local_context;
 pub use error::{BuildError, StepFailure};
 pub use images::{FileRow, HistoryRow, ImageRow, ImportRequest, SaveFormat};
 pub use outcome::{BuiltImage, Counts, Outcome, SourceTexts, Top, Written};
