@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::compat::CompatArgs;
+use crate::loading::PluginArgs;
 use crate::parse::boolean;
 use crate::plugin::PluginCommand;
 
@@ -154,9 +155,8 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     pub metadata_file: Option<PathBuf>,
 
-    /// Load a plugin, a WebAssembly component; may be repeated
-    #[arg(long = "plugin", value_name = "[NAME=]FILE")]
-    pub plugins: Vec<String>,
+    #[command(flatten)]
+    pub plugins: PluginArgs,
 
     /// Network of RUN steps that do not say otherwise
     #[arg(long, value_enum, default_value = "default")]
@@ -178,7 +178,7 @@ pub struct BuildArgs {
     #[arg(long = "build-context", value_name = "NAME=VALUE")]
     pub build_contexts: Vec<String>,
 
-    /// Grant a right that is off by default: network.host, security.insecure
+    /// Grant a right that is off by default: network.host, security.insecure, plugin.CAPABILITY=NAME
     #[arg(long, value_name = "RIGHT", value_delimiter = ',')]
     pub allow: Vec<String>,
 

@@ -15,23 +15,32 @@ use kiln_driver::{
 
 use crate::args::{BuildArgs, NetworkArg, ProgressMode};
 use crate::call::{self, Call};
+use crate::config::Config;
 use crate::exit::{CommandLine, Exit};
+use crate::loading;
 use crate::parse;
 use crate::progress::{Mode, Progress, Ticker};
+use crate::project;
 use crate::report::{self, Style};
 
 /// Findings shown to people; what is wrong with a file beyond that many is one thing.
 const MOST_SHOWN: usize = 50;
 
-pub fn run(args: &BuildArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+pub fn run(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
     let call = call(args)?;
     let notes = args.compat.notes()?;
-    let request = request(args)?;
-    for plugin in &args.plugins {
-        let (name, file) = plugin_option(plugin);
-        parse::named(Path::new(file), "the plugin")?;
-        driver.add_plugin(name, Path::new(file))?;
+    let mut request = request(args)?;
+    let project = project::read(&request.context)?;
+    if request.frontend.target.is_empty()
+        && let Some(target) = &project.target
+    {
+        request.frontend.target.clone_from(target);
     }
+    if request.frontend_name.is_none() {
+        request.frontend_name.clone_from(&project.frontend);
+    }
+    let grants: Vec<String> = request.allow.iter().filter(|right| is_grant(right)).cloned().collect();
+    driver.set_up_plugins(&loading::setup(config, &project, &args.plugins, &grants)?)?;
     let mode = mode(args);
     if matches!(mode, Mode::Tty | Mode::Plain) {
         for note in notes {
@@ -216,11 +225,12 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
             build_platform: Platform::host(),
             build_args,
             labels: labels.collect(),
-            options: Vec::new(),
+            options: args.plugins.frontend_options()?,
             no_cache,
             secret_ids: secrets.iter().map(|secret| secret.id.clone()).collect(),
             ssh_ids: ssh.iter().map(|(id, _)| id.clone()).collect(),
         },
+        frontend_name: args.plugins.frontend.clone(),
         context,
         build_file,
         keep_git_dir,
@@ -239,14 +249,6 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         proxies,
         annotations: args.annotations.iter().map(|text| annotation(text)).collect::<Result<_>>()?,
     })
-}
-
-/// `[NAME=]FILE`.
-pub fn plugin_option(text: &str) -> (Option<&str>, &str) {
-    match text.split_once('=') {
-        Some((name, file)) if !name.contains('/') => (Some(name), file),
-        _ => (None, text),
-    }
 }
 
 pub fn network(network: NetworkArg) -> NetworkMode {
@@ -641,11 +643,18 @@ fn ulimit(text: &str) -> Result<Ulimit> {
     Ok(Ulimit { name: name.to_owned(), soft, hard })
 }
 
+/// A right of a plugin, not of a step.
+fn is_grant(right: &str) -> bool {
+    right.starts_with("plugin.")
+}
+
 fn allow(right: &str) -> Result<String> {
     match right {
         "network.host" | "security.insecure" => Ok(right.to_owned()),
+        right if is_grant(right) => Ok(right.to_owned()),
         other => Err(CommandLine(anyhow!(
-            "`--allow {other}`: kiln knows no such right; there are network.host and security.insecure"
+            "`--allow {other}`: kiln knows no such right; there are network.host, security.insecure and \
+             plugin.CAPABILITY=NAME"
         ))
         .into()),
     }

@@ -20,9 +20,11 @@ mod config;
 mod exit;
 mod housekeeping;
 mod image;
+mod loading;
 mod parse;
 mod plugin;
 mod progress;
+mod project;
 mod report;
 mod run;
 mod table;
@@ -76,18 +78,19 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
     };
     let privileges = kiln_driver::prepare_process()?;
     let cancel = watch_signals()?;
+    let config = config::read()?;
     let settings = Settings {
         root,
-        registries: config::registries()?,
+        registries: config.registries.clone(),
         builtins: kiln_bundle::BUILTINS,
         cancel: cancel.clone(),
     };
     let driver = Driver::open(settings, privileges)?;
     match &cli.command {
-        Command::Build(args) => build::run(args, &driver, &cancel),
+        Command::Build(args) => build::run(args, &config, &driver, &cancel),
         Command::Image(command) => image::run(command, &driver, &cancel),
         Command::Run(args) => run::run(args, &driver, &cancel),
-        Command::Plugin(command) => plugin::run(command, &driver),
+        Command::Plugin(command) => plugin::run(command, &config, &driver),
         Command::Du(args) => housekeeping::du(args, &driver),
         Command::Prune(args) => housekeeping::prune(args, &driver),
     }
@@ -98,6 +101,11 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if let Some(error) = error.downcast_ref::<CommandLine>() {
         tellln!("error: {error}\n\nFor what there is, see `kiln --help`.");
         return ExitCode::from(exit::COMMAND_LINE);
+    }
+    if let Some(error) = error.downcast_ref::<project::ProjectError>() {
+        let source = |_: &str| Some(error.text.clone());
+        tell!("{}", report::render(&error.diagnostic, &source, report::Style { colour: false }));
+        return Exit::BuildWrong.into();
     }
     match error.downcast_ref::<BuildError>() {
         Some(BuildError::Cancelled) => {

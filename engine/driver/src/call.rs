@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kiln_core::{Cancel, Diagnostic, EventSink, Severity};
-use kiln_plugin::{FrontendChoice, Outline, PlanError, Rule, TargetInfo};
+use kiln_plugin::{Outline, PlanError, Rule, TargetInfo};
 
 use crate::Driver;
 use crate::error::BuildError;
@@ -50,7 +50,7 @@ impl Driver {
         let session = Session::new(self, request, sources, events, cancel);
         let mut found = session
             .plugins
-            .check(&FrontendChoice::Dockerfile, &request.frontend, &session, cancel)
+            .check(&session.frontend(), &request.frontend, &session, cancel)
             .map_err(|error| session.not_planned(error))?;
         found.sort_by_key(|diagnostic| {
             diagnostic.primary.as_ref().map(|at| (at.file.clone(), at.start.line, at.start.column))
@@ -96,8 +96,7 @@ impl Driver {
         cancel: &Cancel,
     ) -> Result<Vec<TargetInfo>, BuildError> {
         let session = Session::new(self, request, sources, events, cancel);
-        let answer =
-            session.plugins.targets(&FrontendChoice::Dockerfile, &request.frontend, &session, cancel);
+        let answer = session.plugins.targets(&session.frontend(), &request.frontend, &session, cancel);
         session.told(answer, "targets")
     }
 
@@ -114,8 +113,7 @@ impl Driver {
         cancel: &Cancel,
     ) -> Result<Outline, BuildError> {
         let session = Session::new(self, request, sources, events, cancel);
-        let answer =
-            session.plugins.outline(&FrontendChoice::Dockerfile, &request.frontend, &session, cancel);
+        let answer = session.plugins.outline(&session.frontend(), &request.frontend, &session, cancel);
         let mut outline = session.told(answer, "outline")?;
         outline.parameters.sort_by_key(|argument| argument.at.as_ref().map(|at| at.start.line));
         Ok(outline)

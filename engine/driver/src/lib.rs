@@ -12,6 +12,7 @@ mod derive;
 mod diff;
 mod error;
 mod exec;
+mod exemptions;
 mod explain;
 mod export;
 mod forms;
@@ -20,6 +21,7 @@ mod images;
 mod lowers;
 mod outcome;
 mod plan;
+mod plugins;
 mod registries;
 mod request;
 mod resolve;
@@ -40,7 +42,8 @@ use kiln_core::{Cancel, EventSink};
 pub use kiln_oci::document::parse_time;
 pub use kiln_oci::registry::HostConfig as RegistryHost;
 pub use kiln_plugin::{
-    ArgumentInfo, Builtin, FrontendChoice, LoadError, Need, Outline, PluginSummary, TargetInfo,
+    ArgumentInfo, Builtin, FrontendChoice, Grant, GrantError, LoadError, Need, Outline, PluginSummary,
+    TargetInfo,
 };
 use kiln_sandbox::Sandbox;
 pub use kiln_sandbox::enter_if_helper;
@@ -51,8 +54,10 @@ pub use agent::SshSource;
 pub use call::{Check, Finding};
 pub use context::local_context;
 pub use error::{BuildError, StepFailure};
+pub use exemptions::{Date, Exemption};
 pub use images::{FileRow, HistoryRow, ImageRow, ImportRequest, SaveFormat};
 pub use outcome::{BuiltImage, Counts, Outcome, SourceTexts, Top, Written};
+pub use plugins::{Origin, PluginSetup, PluginSource, PluginUse, PolicyMode};
 pub use request::{
     BuildFile, BuildRequest, Compression, ContextLocation, Destination, NetworkMode, OutputKind, OutputSpec,
     Secret,
@@ -81,6 +86,8 @@ pub struct Driver {
     web: kiln_oci::web::Web,
     /// Replaced as a whole when one is added: a build asks those there were when it began.
     plugins: Mutex<Arc<kiln_plugin::Host>>,
+    /// Of those that do not ship with kiln, how they came to be there.
+    loaded: Mutex<Vec<plugins::Loaded>>,
     sandbox: OnceLock<Sandbox>,
     starting: Mutex<()>,
     /// Why steps cannot have other users.
@@ -125,6 +132,7 @@ impl Driver {
             web: kiln_oci::web::Web::new(kiln_oci::Patience::DEFAULT, settings.cancel.clone()),
             registries: registries::Registries::new(settings.registries, settings.cancel),
             plugins: Mutex::new(Arc::new(plugins)),
+            loaded: Mutex::default(),
             sandbox: OnceLock::new(),
             starting: Mutex::new(()),
             one_user: privileges.one_user,
@@ -140,12 +148,6 @@ impl Driver {
                  add ranges for this user to /etc/subuid and /etc/subgid, or run kiln as root"
             ),
         }
-    }
-
-    /// Takes a plugin from a file.
-    pub fn add_plugin(&self, name: Option<&str>, file: &Path) -> Result<(), BuildError> {
-        // Only a host that nobody asks at this moment is changed in place.
-        Arc::make_mut(&mut lock(&self.plugins)).add(name, file).map_err(|error| plugin_refused(file, error))
     }
 
     /// Those that there are now.

@@ -15,7 +15,7 @@ impl Session<'_> {
     pub(crate) fn plan(&self) -> Result<Plan, BuildError> {
         let plan = self
             .plugins
-            .plan(&FrontendChoice::Dockerfile, &self.request.frontend, self, self.cancel)
+            .plan(&self.frontend(), &self.request.frontend, self, self.cancel)
             .map_err(|error| self.not_planned(error))?;
         if let Some(seconds) = plan.epoch {
             *lock(&self.now) = kiln_core::tree::Time { seconds, nanoseconds: 0 };
@@ -33,6 +33,14 @@ impl Session<'_> {
         Ok(plan)
     }
 
+    /// Which frontend turns the build file into a plan.
+    pub(crate) fn frontend(&self) -> FrontendChoice {
+        match &self.request.frontend_name {
+            Some(name) => FrontendChoice::Named(name.clone()),
+            None => FrontendChoice::Dockerfile,
+        }
+    }
+
     pub(crate) fn not_planned(&self, error: PlanError) -> BuildError {
         match error {
             _ if self.cancel.is_cancelled() => BuildError::Cancelled,
@@ -41,6 +49,9 @@ impl Session<'_> {
             PlanError::Wrong(diagnostics) => BuildError::Wrong(diagnostics),
             PlanError::UnknownFrontend { .. } => {
                 BuildError::wrong(kiln_core::Diagnostic::error("unknown-frontend", error.to_string()))
+            }
+            PlanError::Options { .. } => {
+                BuildError::wrong(kiln_core::Diagnostic::error("option", error.to_string()))
             }
             PlanError::Plugin(error) => {
                 BuildError::world("a plugin failed; the build file is not to blame", error)

@@ -105,6 +105,8 @@ pub enum NetworkMode {
 pub struct BuildRequest {
     /// What the frontend is asked.
     pub frontend: Request,
+    /// Whom to ask; absent: as the build file says.
+    pub frontend_name: Option<String>,
     pub context: ContextLocation,
     pub build_file: BuildFile,
     /// A main context that is a git repository comes with its `.git`.

@@ -55,7 +55,7 @@ impl Host {
         cancel: &Cancel,
     ) -> Result<Plan, PlanError> {
         let plugin = self.frontend(frontend)?;
-        let asked = plan::tell(request);
+        let asked = plan::tell(request, &self.frontend_options(&plugin, &request.options)?);
         let answer = self.in_session(&plugin, request, services, cancel, |instance| {
             const HOOK: &str = "build";
             let guest = instance.frontend()?;
@@ -91,7 +91,7 @@ impl Host {
         if plugin.hooks.frontend_check.is_none() {
             return Ok(Vec::new());
         }
-        let asked = plan::tell(request);
+        let asked = plan::tell(request, &self.frontend_options(&plugin, &request.options)?);
         self.in_session(&plugin, request, services, cancel, |instance| {
             const HOOK: &str = "check";
             let guest = instance.frontend_check()?;
@@ -223,6 +223,7 @@ impl Host {
         let definers = self.definers()?;
         serve(plugin.component.engine(), Some(services), cancel, |line| {
             let session = Session::open(line, self.limits, platform.clone());
+            session.build_file.borrow_mut().clone_from(&request.file);
             session.know(definers, self.preferred(), self.registry())?;
             let mut instance = Instance::start(plugin, &session, 0)?;
             Ok(work(&mut instance)?)
@@ -243,7 +244,7 @@ impl Host {
         if plugin.hooks.frontend_outline.is_none() {
             return Ok(None);
         }
-        let asked = plan::tell(request);
+        let asked = plan::tell(request, &self.frontend_options(&plugin, &request.options)?);
         self.in_session(&plugin, request, services, cancel, |instance| work(instance, &plugin, &asked))?
             .map(Some)
             .map_err(PlanError::Wrong)

@@ -6,6 +6,7 @@ use wasmtime::component::{Component, InstancePre};
 use crate::bindings::hooks;
 use crate::contract;
 use crate::error::{PluginId, Refusal};
+use crate::grants::Granted;
 use crate::state::State;
 
 /// Ready to be started any number of times.
@@ -16,6 +17,10 @@ pub(crate) struct Plugin {
     pub(crate) hooks: Hooks,
     /// It imports what asks registries and servers.
     pub(crate) resolves: bool,
+    /// Looked at below the bindings, at each call.
+    pub(crate) granted: Granted,
+    /// Checked, with defaults.
+    pub(crate) options: Vec<(String, String)>,
 }
 
 /// Where in the component the functions of each interface are, for those that it exports.
@@ -44,9 +49,9 @@ impl Plugin {
         id: PluginId,
         engine: &Engine,
         component: Component,
-        granted: &[&str],
+        granted: Granted,
     ) -> Result<Self, Refusal> {
-        let linked = contract::linker(engine, granted).and_then(|linker| linker.instantiate_pre(&component));
+        let linked = contract::linker(engine, &granted).and_then(|linker| linker.instantiate_pre(&component));
         let pre = match linked {
             Ok(pre) => pre,
             // Only now: built-in components never get here.
@@ -61,7 +66,7 @@ impl Plugin {
         let hooks = Hooks::of(&component, &pre)?;
         let resolver = contract::interface("resolver");
         let resolves = component.component_type().imports(engine).any(|(name, _)| *name == resolver);
-        Ok(Self { id, component, pre, hooks, resolves })
+        Ok(Self { id, component, pre, hooks, resolves, granted, options: Vec::new() })
     }
 }
 

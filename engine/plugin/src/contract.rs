@@ -6,6 +6,7 @@ use wasmtime::{Engine, component::Component};
 
 use crate::bindings::wit;
 use crate::error::Refusal;
+use crate::grants::{Capability, Granted};
 use crate::shape::Shape;
 use crate::state::State;
 
@@ -17,7 +18,7 @@ const PACKAGE: &str = "kiln:plugin";
 struct Offer {
     interface: &'static str,
     /// What has to be granted; nothing for types, trees and progress.
-    capability: Option<&'static str>,
+    capability: Option<Capability>,
     functions: &'static [&'static str],
 }
 
@@ -47,14 +48,18 @@ const OFFERS: [Offer; 13] = [
     Offer { interface: "progress", capability: None, functions: &["log", "crash", "report"] },
     Offer {
         interface: "contexts",
-        capability: Some("context"),
+        capability: Some(Capability::Context),
         functions: &["lookup", "names", "open", "open-build-file"],
     },
-    Offer { interface: "resolver", capability: Some("resolve"), functions: &["images", "git", "http"] },
-    Offer { interface: "solver", capability: Some("solve"), functions: &["solve"] },
+    Offer {
+        interface: "resolver",
+        capability: Some(Capability::Resolve),
+        functions: &["images", "git", "http"],
+    },
+    Offer { interface: "solver", capability: Some(Capability::Solve), functions: &["solve"] },
     Offer {
         interface: "instructions",
-        capability: Some("instructions"),
+        capability: Some(Capability::Instructions),
         functions: &["known", "validate", "apply"],
     },
 ];
@@ -188,7 +193,7 @@ pub(crate) fn check_functions(component: &Component, engine: &Engine) -> Result<
 }
 
 /// What a component asks for by importing it, sorted.
-pub(crate) fn capabilities(shape: &Shape) -> Vec<&'static str> {
+pub(crate) fn capabilities(shape: &Shape) -> Vec<Capability> {
     let mut wanted: Vec<_> =
         shape.imports.iter().filter_map(|name| offer(own_interface(name)?)?.capability).collect();
     wanted.sort_unstable();
@@ -212,7 +217,7 @@ fn offer(interface: &str) -> Option<&'static Offer> {
 
 /// Links what needs no grant, and of the rest what is granted. A component that is only asked to describe itself gets
 /// everything linked and nobody who answers.
-pub(crate) fn linker(engine: &Engine, granted: &[&str]) -> wasmtime::Result<Linker<State>> {
+pub(crate) fn linker(engine: &Engine, granted: &Granted) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::<State>::new(engine);
     type Own = HasSelf<State>;
     wit::types::add_to_linker::<State, Own>(&mut linker, |state| state)?;
@@ -224,13 +229,14 @@ pub(crate) fn linker(engine: &Engine, granted: &[&str]) -> wasmtime::Result<Link
     wit::policy_types::add_to_linker::<State, Own>(&mut linker, |state| state)?;
     wit::trees::add_to_linker::<State, Own>(&mut linker, |state| state)?;
     wit::progress::add_to_linker::<State, Own>(&mut linker, |state| state)?;
-    for capability in granted {
-        match *capability {
-            "context" => wit::contexts::add_to_linker::<State, Own>(&mut linker, |state| state)?,
-            "resolve" => wit::resolver::add_to_linker::<State, Own>(&mut linker, |state| state)?,
-            "solve" => wit::solver::add_to_linker::<State, Own>(&mut linker, |state| state)?,
-            "instructions" => wit::instructions::add_to_linker::<State, Own>(&mut linker, |state| state)?,
-            other => unreachable!("no capability is called {other}"),
+    for capability in Capability::ALL.into_iter().filter(|capability| granted.has(*capability)) {
+        match capability {
+            Capability::Context => wit::contexts::add_to_linker::<State, Own>(&mut linker, |state| state)?,
+            Capability::Resolve => wit::resolver::add_to_linker::<State, Own>(&mut linker, |state| state)?,
+            Capability::Solve => wit::solver::add_to_linker::<State, Own>(&mut linker, |state| state)?,
+            Capability::Instructions => {
+                wit::instructions::add_to_linker::<State, Own>(&mut linker, |state| state)?;
+            }
         }
     }
     Ok(linker)

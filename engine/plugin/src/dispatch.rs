@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crate::bindings::{hooks, wit};
 use crate::call::{Instance, failed};
 use crate::component::Plugin;
-use crate::convert::findings;
+use crate::convert::{findings, told_pairs};
 use crate::error::{CallError, Failure, LoadError, PlanError};
 use crate::keywords::Keywords;
 use crate::state::Session;
@@ -138,18 +138,16 @@ impl Session {
     /// Lines of one stage, each applied by its owner. A component that fails is not used again.
     pub(crate) fn apply(
         self: &Rc<Self>,
-        mut invocation: Invocation,
+        invocation: Invocation,
         depth: u32,
     ) -> wasmtime::Result<Vec<Result<Outcome, InstructionError>>> {
         let registry = self.registry();
-        // Options come from the user's configuration, never from a frontend.
-        invocation.options.clear();
         let owner = |statement: &Statement| registry.keywords.owner(&statement.keyword);
         let first = invocation.statements.first().and_then(owner);
         if let Some(first) = first
             && invocation.statements.iter().all(|statement| owner(statement) == Some(first))
         {
-            return Ok(self.apply_by(&registry, first, &invocation, depth)?);
+            return Ok(self.apply_by(&registry, first, invocation, depth)?);
         }
         let mut shares: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let mut answers = Vec::with_capacity(invocation.statements.len());
@@ -162,8 +160,7 @@ impl Session {
         for (owner, share) in shares {
             let statements = share.iter().map(|index| invocation.statements[*index].clone()).collect();
             let invocation = Invocation { statements, ..invocation.clone() };
-            for (index, answer) in
-                share.into_iter().zip(self.apply_by(&registry, owner, &invocation, depth)?)
+            for (index, answer) in share.into_iter().zip(self.apply_by(&registry, owner, invocation, depth)?)
             {
                 answers[index] = answer;
             }
@@ -176,14 +173,16 @@ impl Session {
         self: &Rc<Self>,
         registry: &Registry,
         owner: usize,
-        invocation: &Invocation,
+        invocation: Invocation,
         depth: u32,
     ) -> Result<Vec<Result<Outcome, InstructionError>>, CallError> {
         let plugin = &registry.plugins[owner];
+        // They come from the user, never from a frontend.
+        let invocation = Invocation { options: told_pairs(&plugin.options), ..invocation };
         let hook = || called(&invocation.statements);
         let mut live = self.live(owner, depth)?;
         let guest = &live.guest;
-        let mut answers = live.instance.call_as(hook, |store| guest.call_apply(store, invocation))?;
+        let mut answers = live.instance.call_as(hook, |store| guest.call_apply(store, &invocation))?;
         self.live.borrow_mut().insert(owner, live);
         if answers.len() != invocation.statements.len() {
             let fault = format!("{} answers to {} lines", answers.len(), invocation.statements.len());

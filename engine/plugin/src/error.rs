@@ -8,6 +8,8 @@ use std::time::Duration;
 use kiln_core::{Diagnostic, Digest};
 
 use crate::engine::CompileError;
+use crate::grants::Capability;
+use crate::options::OptionError;
 
 /// A component as messages name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +83,8 @@ pub enum LoadError {
     Failed(#[from] PluginError),
     #[error("no plugin called `{plugin}` defines `{keyword}`")]
     Preference { keyword: String, plugin: String },
+    #[error("there is no plugin `{plugin}` to be given {what}; there is {}", list(.known))]
+    NoSuchPlugin { plugin: String, what: String, known: Vec<String> },
     #[error("could not start a thread for plugins")]
     Thread { source: io::Error },
 }
@@ -122,8 +126,18 @@ pub enum Refusal {
     Newer { wanted: String, ours: &'static str },
     #[error("{interface} is not as the contract has it: {why}")]
     Shape { interface: String, why: String },
-    #[error("it wants `{capability}`, which has to be granted to `{name}` and was not")]
-    NotGranted { capability: &'static str, name: String },
+    #[error(
+        "it wants `{}`, which was not granted to it; if it is to have that, say `--allow plugin.{}={name}`",
+        .capability.word(),
+        .capability.word()
+    )]
+    NotGranted { capability: Capability, name: String },
+    #[error("it is sha256:{found}, and sha256:{wanted} was asked for")]
+    Digest { wanted: String, found: String },
+    #[error(transparent)]
+    Options(#[from] OptionError),
+    #[error("its option `{0}` is set already, and to something else")]
+    OptionSet(String),
     #[error("it does not export `describe`, as every plugin does")]
     NoDescribe,
     #[error("it exports nothing that kiln asks for (found {})", list(.exports))]
@@ -132,7 +146,7 @@ pub enum Refusal {
     NotAsked { kind: &'static str },
     #[error("its name is `{0}`; names are lower-case letters, digits and `-`, beginning with a letter")]
     Name(String),
-    #[error("another plugin is called `{0}` already")]
+    #[error("another plugin is called `{0}` already; give one of them another name, `NAME=FILE`")]
     NameTaken(String),
     #[error("it defines `{0}`; keywords are upper-case letters, digits and `_`, beginning with a letter")]
     Keyword(String),
@@ -159,6 +173,8 @@ pub enum PlanError {
     Plugin(#[from] PluginError),
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error("the frontend {plugin} cannot be asked: {error}")]
+    Options { plugin: Box<PluginId>, error: OptionError },
     #[error("no frontend is called `{name}`; there is {}", list(.known))]
     UnknownFrontend { name: String, known: Vec<String> },
     #[error("cancelled")]

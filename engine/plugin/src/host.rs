@@ -75,7 +75,7 @@ impl wit::contexts::Host for State {
         }
         let source = questions::context_source(source);
         let tree = self.ask(move |services| services.open_context(&source))?;
-        self.opened(tree)
+        self.opened(tree.map(|tree| self.plugin.narrow(tree, None)))
     }
 
     fn open_build_file(&mut self) -> wasmtime::Result<HostResult<Resource<OpenTree>>> {
@@ -83,7 +83,8 @@ impl wit::contexts::Host for State {
             return Ok(Err(error));
         }
         let tree = self.ask(|services| services.open_build_file())?;
-        self.opened(tree)
+        let own = self.session.build_file.borrow().clone();
+        self.opened(tree.map(|tree| self.plugin.narrow(tree, Some(&own))))
     }
 }
 
@@ -95,12 +96,18 @@ impl wit::resolver::Host for State {
         if let Err(error) = self.count_resolve() {
             return Ok(requests.iter().map(|_| Err(error.clone())).collect());
         }
-        each(
+        let plugin = Arc::clone(&self.plugin);
+        let answers = each(
             requests,
-            questions::image_request,
+            |request| {
+                let request = questions::image_request(request)?;
+                plugin.may_resolve_image(&request.source).map(|()| request)
+            },
             |good| self.ask(move |services| services.images(&good)),
             answers::image_info,
-        )
+        )?;
+        self.tell_denials(&answers);
+        Ok(answers)
     }
 
     fn git(
@@ -110,12 +117,18 @@ impl wit::resolver::Host for State {
         if let Err(error) = self.count_resolve() {
             return Ok(requests.iter().map(|_| Err(error.clone())).collect());
         }
-        each(
+        let plugin = Arc::clone(&self.plugin);
+        let answers = each(
             requests,
-            |request| Ok(questions::git_source(request)),
+            |request| {
+                let source = questions::git_source(request);
+                plugin.may_resolve_git(&source).map(|()| source)
+            },
             |good| self.ask(move |services| services.git(&good)),
             answers::git_info,
-        )
+        )?;
+        self.tell_denials(&answers);
+        Ok(answers)
     }
 
     fn http(
@@ -125,12 +138,18 @@ impl wit::resolver::Host for State {
         if let Err(error) = self.count_resolve() {
             return Ok(requests.iter().map(|_| Err(error.clone())).collect());
         }
-        each(
+        let plugin = Arc::clone(&self.plugin);
+        let answers = each(
             requests,
-            questions::http_source,
+            |request| {
+                let source = questions::http_source(request)?;
+                plugin.may_resolve_http(&source).map(|()| source)
+            },
             |good| self.ask(move |services| services.http(&good)),
             answers::http_info,
-        )
+        )?;
+        self.tell_denials(&answers);
+        Ok(answers)
     }
 }
 
@@ -176,6 +195,10 @@ impl wit::solver::Host for State {
                 }));
             }
         };
+        if let Err(error) = self.plugin.may_solve(&graph) {
+            self.tell_denied(&error);
+            return Ok(Err(answers::host_error(error)));
+        }
         match self.ask(move |services| services.solve(graph, &outputs))? {
             Ok(trees) => {
                 let mut handles = Vec::with_capacity(trees.len());

@@ -77,24 +77,29 @@ impl Keywords {
 
     /// What to say about a keyword that nobody has.
     pub(crate) fn unknown(&self, keyword: &str) -> String {
-        const LONGEST: usize = 64;
-        let mut near: Vec<_> = Vec::new();
-        if keyword.len() <= LONGEST {
-            let far = |known: &str| known.len().min(keyword.len()).saturating_sub(1).min(2);
-            near = self
-                .entries
-                .keys()
-                .map(|known| (distance(keyword, known), known))
-                .filter(|(distance, known)| *distance <= far(known))
-                .collect();
-        }
-        near.sort();
+        let near = nearest(keyword, self.entries.keys().map(String::as_str));
         let keyword: String = keyword.chars().take(LONGEST).collect();
-        match near.first() {
-            Some((_, known)) => format!("unknown instruction `{keyword}`; did you mean `{known}`?"),
+        match near {
+            Some(known) => format!("unknown instruction `{keyword}`; did you mean `{known}`?"),
             None => format!("unknown instruction `{keyword}`"),
         }
     }
+}
+
+/// Longer words are not shown whole, and nothing is near to them.
+const LONGEST: usize = 64;
+
+/// Of `known`, what somebody who wrote `word` most likely meant.
+pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    if word.len() > LONGEST {
+        return None;
+    }
+    let far = |known: &str| known.len().min(word.len()).saturating_sub(1).min(2);
+    known
+        .map(|known| (distance(word, known), known))
+        .filter(|(distance, known)| *distance <= far(known))
+        .min()
+        .map(|(_, known)| known)
 }
 
 /// `[A-Z][A-Z0-9_]*`.

@@ -19,9 +19,12 @@ mod convert;
 mod dispatch;
 mod engine;
 mod error;
+mod grants;
+mod guard;
 mod host;
 mod keywords;
 mod limits;
+mod options;
 mod outline;
 mod plugins;
 mod policy;
@@ -34,10 +37,12 @@ pub use ask::{Derivation, FrontendChoice};
 pub use cache::Compiling;
 pub use engine::{CompileError, compile};
 pub use error::{DeriveError, Failure, LoadError, PlanError, PluginError, PluginId, PolicyError, Refusal};
+pub use grants::{Capability, Grant, GrantError, Pattern};
 pub use kiln_core::Digest;
 pub use limits::Limits;
+pub use options::OptionError;
 pub use outline::{ArgumentInfo, Need, Outline, TargetInfo};
-pub use plugins::{Builtin, Host};
+pub use plugins::{Addition, Builtin, Host};
 pub use policy::{
     Asking, BuildFacts, Change, ChangeKind, ExecLimits, ExecVerdict, ExportFacts, FoundSource, HistoryLine,
     ImageFacts, LayerInfo, Point, Policy, PolicySource, SourceCheck, SourceVerdict,

@@ -9,6 +9,7 @@ use kiln_core::{Cancel, Digest, Platform};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::bindings::hooks::describe::OptionSpec;
 use crate::bindings::wit::instruction_types::Descriptor;
 use crate::bridge::serve;
 use crate::cache::{Cache, Compiling};
@@ -16,8 +17,10 @@ use crate::call::Instance;
 use crate::component::Plugin;
 use crate::contract;
 use crate::dispatch::{Definer, Registry};
-use crate::error::{CallError, Failure, LoadError, PluginError, PluginId, Refusal};
+use crate::error::{CallError, Failure, LoadError, PlanError, PluginError, PluginId, Refusal};
+use crate::grants::{Grant, Granted};
 use crate::limits::Limits;
+use crate::options::{self, OptionError};
 use crate::shape::{self, Shape};
 use crate::state::Session;
 use crate::summary::{About, PluginSummary};
@@ -36,9 +39,6 @@ pub struct Builtin {
     pub aot: &'static [u8],
 }
 
-/// All that may be granted, and all that is to what ships with kiln.
-const EVERYTHING: [&str; 4] = ["context", "resolve", "solve", "instructions"];
-
 /// Knows the plugins of a build, and asks them. A value: a clone with one more plugin is another host, and no lock is held
 /// while components run.
 #[derive(Clone)]
@@ -47,8 +47,9 @@ pub struct Host {
     cache: Cache,
     builtins: Vec<Shipped>,
     added: Vec<Arc<Added>>,
-    /// Capability and name of a plugin.
-    grants: Vec<(String, String)>,
+    /// What was said about plugins by name.
+    grants: Vec<(String, Grant)>,
+    options: Vec<(String, (String, String))>,
     /// Keyword and name of the plugin that is to have it.
     preferred: Vec<(String, String)>,
     registry: OnceLock<Arc<Registry>>,
@@ -61,19 +62,37 @@ struct Shipped {
     loaded: Arc<OnceLock<Arc<Plugin>>>,
 }
 
-/// A plugin from a file.
-struct Added {
-    plugin: Arc<Plugin>,
-    descriptors: Vec<Descriptor>,
-    summary: PluginSummary,
+/// A plugin that somebody wants to have besides those that ship with kiln.
+#[derive(Clone, Debug, Default)]
+pub struct Addition {
+    /// In place of what it calls itself.
+    pub name: Option<String>,
+    /// Where it comes from, for messages until it has said what it is called.
+    pub place: String,
+    pub wasm: Vec<u8>,
+    /// What the SHA-256 of `wasm` has to be.
+    pub digest: Option<Digest>,
+    pub grants: Vec<Grant>,
+    pub options: Vec<(String, String)>,
 }
 
-/// A file that was read and asked about itself, with nothing granted.
+/// A plugin that was taken in.
+#[derive(Clone)]
+pub(crate) struct Added {
+    pub(crate) plugin: Arc<Plugin>,
+    descriptors: Vec<Descriptor>,
+    summary: PluginSummary,
+    specs: Vec<OptionSpec>,
+    /// Options that somebody set, before defaults are filled in.
+    set: Vec<(String, String)>,
+}
+
+/// A component that was asked about itself, with nothing granted.
 struct Candidate {
     id: PluginId,
     shape: Shape,
     component: Component,
-    descriptors: Vec<Descriptor>,
+    about: About,
     summary: PluginSummary,
 }
 
@@ -89,6 +108,7 @@ impl Host {
                 .collect(),
             added: Vec::new(),
             grants: Vec::new(),
+            options: Vec::new(),
             preferred: Vec::new(),
             registry: OnceLock::new(),
         }
@@ -103,10 +123,14 @@ impl Host {
         self.cache.on_compiling(hear);
     }
 
-    /// Lets a plugin that is added later have a capability that is not given to everyone who is named: `context`,
-    /// `resolve`, `solve` or `instructions`.
-    pub fn grant(&mut self, capability: &str, plugin: &str) {
-        self.grants.push((capability.to_owned(), plugin.to_owned()));
+    /// Lets a plugin that is added later have something.
+    pub fn grant(&mut self, plugin: &str, grant: Grant) {
+        self.grants.push((plugin.to_owned(), grant));
+    }
+
+    /// Sets an option of a plugin that is added later, in place of what its addition says.
+    pub fn set_option(&mut self, plugin: &str, name: &str, value: &str) {
+        self.options.push((plugin.to_owned(), (name.to_owned(), value.to_owned())));
     }
 
     /// Gives a keyword to one of the plugins that define it. Without this, two that do are an error.
@@ -120,38 +144,164 @@ impl Host {
     ///
     /// When the file cannot be read, is no plugin, or asks for more than it may have.
     pub fn add(&mut self, name: Option<&str>, file: &Path) -> Result<(), LoadError> {
-        let engine = engine(name.unwrap_or("plugin"))?;
-        let candidate = self.candidate(engine, name, file)?;
+        let wasm = read(file)?;
+        let place = file.display().to_string();
+        self.load(Addition { name: name.map(str::to_owned), place, wasm, ..Addition::default() }).map(drop)
+    }
+
+    /// Takes a plugin in. One that is there under its name already, and is the same, stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When it is no plugin, another one than was asked for, asks for more than it may have, or is given options that it
+    /// does not have.
+    pub fn load(&mut self, addition: Addition) -> Result<PluginSummary, LoadError> {
+        let engine = engine(addition.name.as_deref().unwrap_or("plugin"))?;
+        let candidate = self.candidate(
+            engine,
+            addition.name.as_deref(),
+            &addition.place,
+            &addition.wasm,
+            addition.digest,
+        )?;
         let refuse = |refusal| LoadError::Refused { plugin: Box::new(candidate.id.clone()), refusal };
-        let called = &candidate.id.name;
-        if self
-            .added
-            .iter()
-            .any(|added| added.plugin.id.name == *called && added.plugin.id.digest == candidate.id.digest)
+        let called = candidate.id.name.as_str();
+        if let Some(known) = self.added(called)
+            && known.plugin.id.digest == candidate.id.digest
         {
-            return Ok(());
+            return Ok(known.summary.clone());
         }
-        if self.known_names().contains(called.as_str()) {
-            return Err(refuse(Refusal::NameTaken(called.clone())));
+        if self.known_names().contains(called) {
+            return Err(refuse(Refusal::NameTaken(called.to_owned())));
         }
         if let Some(kind) = candidate.summary.kinds.iter().find(|kind| !contract::ASKED.contains(kind)) {
             return Err(refuse(Refusal::NotAsked { kind }));
         }
-        let granted = self.granted(&candidate.shape, called);
+        let is_frontend = candidate.summary.kinds.contains(&"frontend");
+        let by_name = self.grants.iter().filter(|(plugin, _)| plugin == called).map(|(_, grant)| grant);
+        let granted = Granted::of(is_frontend, addition.grants.iter().chain(by_name));
         for capability in contract::capabilities(&candidate.shape) {
-            if !granted.contains(&capability) {
-                return Err(refuse(Refusal::NotGranted { capability, name: called.clone() }));
+            if !granted.has(capability) {
+                return Err(refuse(Refusal::NotGranted { capability, name: called.to_owned() }));
             }
         }
-        let plugin = Plugin::link(candidate.id.clone(), engine, candidate.component.clone(), &granted)
+        let specs = candidate.about.info.options.clone();
+        let set = self.options_of(called, addition.options);
+        let options = options::check(&specs, &set).map_err(|error| refuse(error.into()))?;
+        // A frontend can be there for other builds than this one; what it lacks is said when it is asked.
+        if !is_frontend {
+            options::complete(&specs, &options).map_err(|error| refuse(error.into()))?;
+        }
+        let mut plugin = Plugin::link(candidate.id.clone(), engine, candidate.component.clone(), granted)
             .map_err(refuse)?;
+        plugin.options = options;
         self.added.push(Arc::new(Added {
             plugin: Arc::new(plugin),
-            descriptors: candidate.descriptors,
-            summary: candidate.summary,
+            descriptors: candidate.about.descriptors,
+            summary: candidate.summary.clone(),
+            specs,
+            set,
         }));
         self.registry = OnceLock::new();
+        Ok(candidate.summary)
+    }
+
+    /// What was said about plugins that are not there.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::NoSuchPlugin`].
+    pub fn check_names(&self) -> Result<(), LoadError> {
+        let grants = self.grants.iter().map(|(plugin, grant)| (plugin, format!("`{grant}`")));
+        let options = self.options.iter().map(|(plugin, (name, _))| (plugin, format!("the option `{name}`")));
+        let known = self.known_names();
+        match grants.chain(options).find(|(plugin, _)| !known.contains(plugin.as_str())) {
+            None => Ok(()),
+            Some((plugin, what)) => Err(self.no_such_plugin(plugin, what)),
+        }
+    }
+
+    /// Sets options of a frontend that is there already, where nobody has set them.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such plugin, it does not have the options, or somebody has set one to something else.
+    pub fn suggest_options(&mut self, plugin: &str, options: &[(String, String)]) -> Result<(), LoadError> {
+        let Some(index) = self.added.iter().position(|added| added.plugin.id.name == plugin) else {
+            return match (self.by_name(plugin)?, options.first()) {
+                (_, None) => Ok(()),
+                (Some(shipped), _) => {
+                    let id = Box::new(shipped.id.clone());
+                    let checked = options::check(&self.about(&shipped)?.info.options, options);
+                    let refused =
+                        |error: OptionError| LoadError::Refused { plugin: id, refusal: error.into() };
+                    checked.map(drop).map_err(refused)
+                }
+                (None, Some((name, _))) => Err(self.no_such_plugin(plugin, format!("the option `{name}`"))),
+            };
+        };
+        let added = &self.added[index];
+        let refuse = |refusal| LoadError::Refused { plugin: Box::new(added.plugin.id.clone()), refusal };
+        let values = |list: &[(String, String)], name: &str| -> Vec<String> {
+            list.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+        };
+        let mut set = added.set.clone();
+        for (name, value) in options {
+            let known = values(&added.set, name);
+            if known.is_empty() {
+                set.push((name.clone(), value.clone()));
+            } else if known != values(options, name) {
+                return Err(refuse(Refusal::OptionSet(name.clone())));
+            }
+        }
+        options::check(&added.specs, &set).map_err(|error| refuse(error.into()))?;
+        self.added[index] = Arc::new(Added { set, ..Added::clone(added) });
         Ok(())
+    }
+
+    fn no_such_plugin(&self, plugin: &str, what: String) -> LoadError {
+        let known = self.known_names().into_iter().map(str::to_owned).collect();
+        LoadError::NoSuchPlugin { plugin: plugin.to_owned(), what, known }
+    }
+
+    /// The options that a plugin is given: what is said of one by name counts instead of what came with the plugin.
+    fn options_of(&self, plugin: &str, given: Vec<(String, String)>) -> Vec<(String, String)> {
+        let by_name = self.options.iter().filter(|(named, _)| named == plugin).map(|(_, option)| option);
+        let said: Vec<_> = by_name.cloned().collect();
+        let mut options = given;
+        options.retain(|(name, _)| !said.iter().any(|(known, _)| known == name));
+        options.extend(said);
+        options
+    }
+
+    /// The options with which a frontend is asked: its own, and those that are said for whichever frontend it is.
+    ///
+    /// # Errors
+    ///
+    /// One that it does not have, that is malformed, or that it has to have.
+    pub(crate) fn frontend_options(
+        &self,
+        plugin: &Arc<Plugin>,
+        said: &[(String, String)],
+    ) -> Result<Vec<(String, String)>, PlanError> {
+        let added = self.added.iter().find(|added| Arc::ptr_eq(&added.plugin, plugin));
+        let specs = match added {
+            Some(added) => added.specs.clone(),
+            // Asked about itself only when somebody thinks that it has options.
+            None if said.is_empty() => return Ok(Vec::new()),
+            None => self.about(plugin)?.info.options,
+        };
+        let mut options = added.map(|added| added.set.clone()).unwrap_or_default();
+        options.retain(|(name, _)| !said.iter().any(|(known, _)| known == name));
+        options.extend_from_slice(said);
+        let wrong = |error| PlanError::Options { plugin: Box::new(plugin.id.clone()), error };
+        let options = options::check(&specs, &options).map_err(wrong)?;
+        options::complete(&specs, &options).map_err(wrong)?;
+        Ok(options)
+    }
+
+    pub(crate) fn added(&self, name: &str) -> Option<&Arc<Added>> {
+        self.added.iter().find(|added| added.plugin.id.name == name)
     }
 
     /// What a file says about itself, with nothing granted to it.
@@ -161,7 +311,7 @@ impl Host {
     /// When the file cannot be read or is no plugin.
     pub fn inspect(&self, file: &Path) -> Result<PluginSummary, LoadError> {
         let engine = engine("plugin")?;
-        Ok(self.candidate(engine, None, file)?.summary)
+        Ok(self.candidate(engine, None, &file.display().to_string(), &read(file)?, None)?.summary)
     }
 
     /// Everything loaded and built in, in that order of precedence: built-in first.
@@ -189,36 +339,29 @@ impl Host {
         shipped.chain(added).collect()
     }
 
-    /// What a plugin named by the user may have: contexts in any case, the rest by its kind or by name.
-    fn granted(&self, shape: &Shape, name: &str) -> Vec<&'static str> {
-        let is_frontend = contract::kinds(shape).contains(&"frontend");
-        EVERYTHING
-            .into_iter()
-            .filter(|capability| {
-                let by_kind = match *capability {
-                    "context" => true,
-                    "resolve" | "instructions" => is_frontend,
-                    _ => false,
-                };
-                by_kind || self.grants.iter().any(|(what, who)| what == capability && who == name)
-            })
-            .collect()
-    }
-
-    fn candidate(&self, engine: &Engine, name: Option<&str>, file: &Path) -> Result<Candidate, LoadError> {
-        let wasm = fs::read(file).map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
-        // Until it has said what it is called, a plugin is called as its file is.
+    fn candidate(
+        &self,
+        engine: &Engine,
+        name: Option<&str>,
+        place: &str,
+        wasm: &[u8],
+        wanted: Option<Digest>,
+    ) -> Result<Candidate, LoadError> {
+        // Until it has said what it is called, a plugin is called as what it comes from.
         let mut id = PluginId {
-            name: name.map_or_else(|| file.display().to_string(), str::to_owned),
+            name: name.unwrap_or(place).to_owned(),
             version: String::new(),
-            digest: Digest::of(&wasm),
+            digest: Digest::of(wasm),
         };
         let read = || {
-            let shape = shape::read(&wasm)?;
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != id.digest) {
+                return Err(Refusal::Digest { wanted: wanted.hex(), found: id.digest.hex() });
+            }
+            let shape = shape::read(wasm)?;
             contract::check_imports(&shape)?;
             contract::check_exports(&shape)?;
-            let component = self.cache.component(engine, &id.name, &id.digest, &wasm)?;
-            let open = Plugin::link(id.clone(), engine, component.clone(), &EVERYTHING)?;
+            let component = self.cache.component(engine, &id.name, &id.digest, wasm)?;
+            let open = Plugin::link(id.clone(), engine, component.clone(), Granted::everything())?;
             Ok((shape, component, open))
         };
         let (shape, component, open) =
@@ -232,7 +375,7 @@ impl Host {
             return Err(LoadError::Refused { refusal: Refusal::Name(id.name.clone()), plugin: Box::new(id) });
         }
         let summary = PluginSummary::new(&id, &shape, &about, wasm.len() as u64, false);
-        Ok(Candidate { id, shape, component, descriptors: about.descriptors, summary })
+        Ok(Candidate { id, shape, component, about, summary })
     }
 
     /// Asks a component about itself. Nobody answers what it asks.
@@ -281,7 +424,7 @@ impl Host {
                 Some(component) => component,
                 None => self.cache.component(engine, builtin.name, &id.digest, builtin.wasm)?,
             };
-            Plugin::link(id.clone(), engine, component, &EVERYTHING)
+            Plugin::link(id.clone(), engine, component, Granted::everything())
         };
         let plugin =
             load().map_err(|refusal| LoadError::Refused { plugin: Box::new(id.clone()), refusal })?;
@@ -290,7 +433,7 @@ impl Host {
 
     /// A component by the name that messages and the user give it.
     pub(crate) fn by_name(&self, name: &str) -> Result<Option<Arc<Plugin>>, LoadError> {
-        if let Some(added) = self.added.iter().find(|added| added.plugin.id.name == name) {
+        if let Some(added) = self.added(name) {
             return Ok(Some(Arc::clone(&added.plugin)));
         }
         match self.builtins.iter().find(|shipped| shipped.builtin.name == name) {
@@ -354,6 +497,10 @@ impl Host {
     pub(crate) fn registry(&self) -> &OnceLock<Arc<Registry>> {
         &self.registry
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
+    fs::read(file).map_err(|source| LoadError::Read { file: file.to_owned(), source })
 }
 
 /// `[a-z][a-z0-9-]*`, as the contract has it for `plugin-info.name`.

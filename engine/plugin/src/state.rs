@@ -1,7 +1,7 @@
 //! What the host keeps about a component while it is called.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,6 +30,10 @@ pub(crate) struct Session {
     pub(crate) live: RefCell<HashMap<usize, Live>>,
     /// For ops of a graph given to `solver` that name none.
     pub(crate) platform: Platform,
+    /// As the request names it.
+    pub(crate) build_file: RefCell<String>,
+    /// What the person was told already that a plugin may not have.
+    pub(crate) denied: RefCell<BTreeSet<String>>,
 }
 
 impl Session {
@@ -41,6 +45,8 @@ impl Session {
             registry: RefCell::default(),
             live: RefCell::default(),
             platform,
+            build_file: RefCell::default(),
+            denied: RefCell::default(),
         }))
     }
 }

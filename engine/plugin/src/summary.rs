@@ -7,6 +7,7 @@ use crate::bindings::wit::instruction_types::Descriptor;
 use crate::contract;
 use crate::convert::findings;
 use crate::error::PluginId;
+use crate::grants::Capability;
 use crate::shape::Shape;
 
 use kiln_core::Digest;
@@ -76,7 +77,7 @@ pub(crate) struct About {
     pub(crate) name: String,
     pub(crate) version: String,
     pub(crate) descriptors: Vec<Descriptor>,
-    info: PluginInfo,
+    pub(crate) info: PluginInfo,
 }
 
 impl About {
@@ -124,7 +125,7 @@ impl PluginSummary {
                 .collect(),
             imports: shape.imports.clone(),
             exports: shape.exports.clone(),
-            capabilities: contract::capabilities(shape),
+            capabilities: contract::capabilities(shape).into_iter().map(Capability::word).collect(),
             size_bytes,
         }
     }

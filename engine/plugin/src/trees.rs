@@ -33,7 +33,11 @@ impl State {
         if let Err(error) = Self::count(&mut self.used.tree_calls, limits::TREE_CALLS, "trees") {
             return Ok(Err(answers::host_error(error)));
         }
-        Ok(self.paused(|| look(&*view)).map_err(answers::host_error))
+        let seen = self.paused(|| look(&*view));
+        if let Err(error) = &seen {
+            self.tell_denied(error);
+        }
+        Ok(seen.map_err(answers::host_error))
     }
 
     fn count_read(&mut self, bytes: usize) -> Result<(), HostError> {

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use kiln_core::seams::{FileInfo, HostError, TreeView};
 use kiln_core::{Cancel, Digest, Plan, Platform, Request};
 use kiln_plugin::{
-    DeriveError, Failure, FrontendChoice, Host, Limits, LoadError, PlanError, PluginError, Refusal,
+    Capability, DeriveError, Failure, FrontendChoice, Host, Limits, LoadError, PlanError, PluginError,
+    Refusal,
 };
 use support::nothing::Nothing;
 use support::{ANSWER, Extra, Frontend, TEXT, answer};
@@ -144,11 +145,11 @@ fn what_needs_a_grant_is_refused_without_and_taken_with_it() {
     let mut room = Room::new();
     match room.add(&component) {
         Err(LoadError::Refused { refusal: Refusal::NotGranted { capability, name }, .. }) => {
-            assert_eq!((capability, &*name), ("solve", "test-frontend"));
+            assert_eq!((capability, &*name), (Capability::Solve, "test-frontend"));
         }
         other => panic!("{other:?}"),
     }
-    room.host.grant("solve", "test-frontend");
+    room.host.grant("test-frontend", "solve:files".parse().expect("a grant"));
     room.add(&component).expect("a plugin that may solve");
     let summary = room.host.inspect(&room.file(&component)).expect("a summary");
     assert_eq!(summary.capabilities, ["solve"]);

@@ -8,8 +8,11 @@ use crate::args::Format;
 pub enum PluginCommand {
     /// List the plugins that a build would have
     Ls {
-        #[arg(long = "plugin", value_name = "[NAME=]FILE")]
+        #[arg(long = "plugin", value_name = "[NAME=]FILE|oci://REF")]
         plugins: Vec<String>,
+        /// Grant a plugin what it wants, plugin.CAPABILITY=NAME
+        #[arg(long, value_name = "RIGHT", value_delimiter = ',')]
+        allow: Vec<String>,
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },

@@ -3,25 +3,21 @@
 mod args;
 mod show;
 
-use std::path::Path;
-
 use anyhow::Result;
 use kiln_driver::Driver;
 
-use crate::build::plugin_option;
+use crate::config::Config;
 use crate::exit::Exit;
-use crate::parse;
+use crate::loading::{self, PluginArgs};
+use crate::project::Project;
 
 pub use args::PluginCommand;
 
-pub fn run(command: &PluginCommand, driver: &Driver) -> Result<Exit> {
+pub fn run(command: &PluginCommand, config: &Config, driver: &Driver) -> Result<Exit> {
     match command {
-        PluginCommand::Ls { plugins, format } => {
-            for plugin in plugins {
-                let (name, file) = plugin_option(plugin);
-                parse::named(Path::new(file), "the plugin")?;
-                driver.add_plugin(name, Path::new(file))?;
-            }
+        PluginCommand::Ls { plugins, allow, format } => {
+            let args = PluginArgs { plugins: plugins.clone(), ..PluginArgs::default() };
+            driver.set_up_plugins(&loading::setup(config, &Project::default(), &args, allow)?)?;
             show::list(&driver.plugins()?, *format)?;
         }
         PluginCommand::Inspect { plugin, format } => show::inspect(&driver.inspect_plugin(plugin)?, *format)?,

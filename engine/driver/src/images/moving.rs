@@ -165,6 +165,7 @@ fn build_request(request: &ImportRequest<'_>, text: &[u8]) -> BuildRequest {
             build_platform: Platform::host(),
             ..Request::default()
         },
+        frontend_name: Some("dockerfile".to_owned()),
         context: ContextLocation::Empty,
         keep_git_dir: false,
         build_file: BuildFile::Text { name, text: text.into() },

@@ -7,7 +7,8 @@ use super::{Fault, answers, config, findings, graph, pairs, questions, text, tol
 use crate::bindings::wit::frontend_types as wit;
 use crate::limits;
 
-pub(crate) fn tell(request: &Request) -> wit::BuildRequest {
+/// `options` are those of the frontend that is asked.
+pub(crate) fn tell(request: &Request, options: &[(String, String)]) -> wit::BuildRequest {
     wit::BuildRequest {
         file: request.file.clone(),
         target: request.target.clone(),
@@ -15,7 +16,7 @@ pub(crate) fn tell(request: &Request) -> wit::BuildRequest {
         build_platform: answers::platform(&request.build_platform),
         build_args: told_pairs(&request.build_args),
         labels: told_pairs(&request.labels),
-        options: told_pairs(&request.options),
+        options: told_pairs(options),
         no_cache: request.no_cache.clone(),
         secret_ids: request.secret_ids.clone(),
         ssh_ids: request.ssh_ids.clone(),

@@ -75,6 +75,11 @@ impl Policy {
         &self.plugin.id
     }
 
+    /// What it is set to, checked and with defaults, for [`Asking::options`].
+    pub fn options(&self) -> &[(String, String)] {
+        &self.plugin.options
+    }
+
     pub fn has(&self, point: Point) -> bool {
         self.points().any(|known| known == point)
     }

@@ -1,0 +1,248 @@
+//! Which plugins a build has: who named each, where it is from, and what it may do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kiln_core::{Diagnostic, Digest};
+use kiln_plugin::{Addition, Grant, LoadError, PluginSummary};
+
+use crate::Driver;
+use crate::error::BuildError;
+use crate::exemptions::Exemption;
+use crate::forms::{lock, one_line};
+
+/// A plugin that a build is to have, as somebody asked for it.
+#[derive(Clone, Debug)]
+pub struct PluginUse {
+    /// Absent: as the plugin calls itself.
+    pub name: Option<String>,
+    pub source: PluginSource,
+    /// SHA-256 of a file's component; of an artifact in a registry, the digest of its manifest.
+    pub digest: Option<Digest>,
+    pub allow: Vec<Grant>,
+    pub options: Vec<(String, String)>,
+    /// Of a policy: what becomes of its findings.
+    pub mode: PolicyMode,
+    /// Of a policy, by the code of the finding: where that differs from `mode`.
+    pub codes: BTreeMap<String, PolicyMode>,
+    pub origin: Origin,
+}
+
+impl PluginUse {
+    /// With nothing but a source.
+    pub fn new(source: PluginSource, origin: Origin) -> Self {
+        Self {
+            name: None,
+            source,
+            digest: None,
+            allow: Vec::new(),
+            options: Vec::new(),
+            mode: PolicyMode::default(),
+            codes: BTreeMap::new(),
+            origin,
+        }
+    }
+}
+
+/// Where the bytes of a plugin are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginSource {
+    File(PathBuf),
+    /// A reference, `registry.example.com/team/apt:1` for example.
+    Registry(String),
+}
+
+impl fmt::Display for PluginSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Registry(reference) => write!(f, "oci://{reference}"),
+        }
+    }
+}
+
+/// What a finding of a policy means for a build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PolicyMode {
+    /// An error denies.
+    #[default]
+    Enforce,
+    /// An error is shown as a warning.
+    Warn,
+    Off,
+}
+
+/// Who named a plugin. What the person said comes before what the repository says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    CommandLine,
+    /// Configuration of the machine or of the person.
+    Site,
+    /// `kiln.toml` of the repository that is built.
+    Project,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CommandLine => "the command line",
+            Self::Site => "the configuration",
+            Self::Project => "kiln.toml",
+        })
+    }
+}
+
+/// All that decides which plugins a build has.
+#[derive(Clone, Debug, Default)]
+pub struct PluginSetup {
+    /// Those of the person before those of the repository.
+    pub uses: Vec<PluginUse>,
+    /// By the plugin's name, for whatever plugin has it.
+    pub grants: Vec<(String, Grant)>,
+    /// Plugin, option, value.
+    pub options: Vec<(String, String, String)>,
+    /// Keyword, and the plugin that is to have it although another one defines it as well.
+    pub instructions: Vec<(String, String)>,
+    /// A frontend, and options that are set where nobody else says anything about them.
+    pub project_options: Option<(String, Vec<(String, String)>)>,
+    pub exemptions: Vec<Exemption>,
+}
+
+/// A plugin that was taken in, and how it came to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) summary: PluginSummary,
+    pub(crate) wanted: PluginUse,
+}
+
+impl Driver {
+    /// Loads what a build is to have.
+    ///
+    /// # Errors
+    ///
+    /// The first plugin that cannot be had, or that is not there although something is said of it.
+    pub fn set_up_plugins(&self, setup: &PluginSetup) -> Result<(), BuildError> {
+        self.change_plugins(|host| {
+            for (plugin, grant) in &setup.grants {
+                host.grant(plugin, grant.clone());
+            }
+            for (plugin, name, value) in &setup.options {
+                host.set_option(plugin, name, value);
+            }
+            for (keyword, plugin) in &setup.instructions {
+                host.prefer(keyword, plugin);
+            }
+        });
+        setup.uses.iter().try_for_each(|wanted| self.add_plugin(wanted))?;
+        self.host().check_names().map_err(|error| wrong(error.to_string()))?;
+        match &setup.project_options {
+            None => Ok(()),
+            Some((plugin, options)) => {
+                self.change_plugins(|host| host.suggest_options(plugin, options)).map_err(|error| {
+                    wrong(format!("{} says what cannot be: {}", Origin::Project, one_line(&error)))
+                })
+            }
+        }
+    }
+
+    /// Takes one plugin in. The same under the same name is taken once; of what the repository says, only what does not
+    /// differ from what the person said.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be had, is no plugin, or may not be what it is to be.
+    pub fn add_plugin(&self, wanted: &PluginUse) -> Result<(), BuildError> {
+        let (wasm, digest) = match &wanted.source {
+            PluginSource::File(file) => {
+                let wasm = fs::read(file)
+                    .map_err(|source| refused(wanted, LoadError::Read { file: file.clone(), source }))?;
+                (wasm, wanted.digest)
+            }
+            PluginSource::Registry(reference) => (self.fetch_plugin(reference, wanted)?, None),
+        };
+        let addition = Addition {
+            name: wanted.name.clone(),
+            place: wanted.source.to_string(),
+            wasm,
+            digest,
+            grants: wanted.allow.clone(),
+            options: wanted.options.clone(),
+        };
+        let summary =
+            self.change_plugins(|host| host.load(addition)).map_err(|error| refused(wanted, error))?;
+        let is_policy = summary.kinds.contains(&"policy");
+        if !is_policy && (wanted.mode != PolicyMode::Enforce || !wanted.codes.is_empty()) {
+            return Err(wrong(format!(
+                "the plugin `{}` of {} is no policy, so it has neither `mode` nor `codes`",
+                summary.name, wanted.origin
+            )));
+        }
+        let mut loaded = lock(&self.loaded);
+        match loaded.iter().find(|known| known.summary.name == summary.name) {
+            None => loaded.push(Loaded { summary, wanted: wanted.clone() }),
+            Some(known) => known.stands_against(wanted)?,
+        }
+        Ok(())
+    }
+
+    /// The component of an artifact.
+    fn fetch_plugin(&self, reference: &str, wanted: &PluginUse) -> Result<Vec<u8>, BuildError> {
+        Err(wrong(format!(
+            "the plugin `oci://{reference}` of {} cannot be used: this kiln takes plugins from files only",
+            wanted.origin
+        )))
+    }
+
+    /// Changes the host that builds which begin from now on will have.
+    fn change_plugins<R>(&self, change: impl FnOnce(&mut kiln_plugin::Host) -> R) -> R {
+        // Only a host that nobody asks at this moment is changed in place.
+        change(Arc::make_mut(&mut lock(&self.plugins)))
+    }
+}
+
+impl Loaded {
+    /// Whether the same plugin, asked for once more, may be what it is.
+    fn stands_against(&self, wanted: &PluginUse) -> Result<(), BuildError> {
+        let silent =
+            wanted.options.is_empty() && wanted.mode == PolicyMode::Enforce && wanted.codes.is_empty();
+        let same = wanted.options == self.wanted.options
+            && wanted.mode == self.wanted.mode
+            && wanted.codes == self.wanted.codes;
+        match silent || same {
+            true => Ok(()),
+            false => Err(wrong(format!(
+                "the plugin `{}` of {} is there already by {}, and cannot be set up twice",
+                self.summary.name, wanted.origin, self.wanted.origin
+            ))),
+        }
+    }
+}
+
+fn wrong(message: String) -> BuildError {
+    BuildError::wrong(Diagnostic::error("plugin", message))
+}
+
+/// A plugin is part of what was asked for: if it is none, the build is wrong. One that fails is another matter.
+fn refused(wanted: &PluginUse, error: LoadError) -> BuildError {
+    let whose = match wanted.origin {
+        Origin::CommandLine => String::new(),
+        origin => format!(" of {origin}"),
+    };
+    let name = wanted.name.as_ref().map(|name| format!("{name}={}", wanted.source));
+    let shown = name.unwrap_or_else(|| wanted.source.to_string());
+    match error {
+        LoadError::Failed(error) => {
+            BuildError::world(format!("the plugin `{shown}`{whose} cannot be used"), error)
+        }
+        LoadError::Thread { .. } => BuildError::world("plugins cannot be asked", error),
+        LoadError::Refused { plugin, refusal } => wrong(format!(
+            "the plugin `{shown}`{whose} (sha256:{}) cannot be used: {}",
+            plugin.digest.short(),
+            one_line(&refusal)
+        )),
+        error => wrong(format!("the plugin `{shown}`{whose} cannot be used: {}", one_line(&error))),
+    }
+}
