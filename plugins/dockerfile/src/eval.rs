@@ -241,11 +241,12 @@ impl<'e, 'f> Evaluation<'e, 'f> {
                 }
             },
             "ONBUILD" => waiting.add(Work::OnBuild(line), local),
-            _ => match self.around.keywords.get(&line.keyword) {
-                Some(descriptor) => self.instruction(line, descriptor, escape, local, waiting),
-                // It was reported where the line was judged.
-                None => {}
-            },
+            // One that nobody defines was reported where the line was judged.
+            keyword => {
+                if let Some(descriptor) = self.around.keywords.get(keyword) {
+                    self.instruction(line, descriptor, escape, local, waiting);
+                }
+            }
         }
         self.remember(&line.keyword);
     }
