@@ -11,9 +11,12 @@ use kiln_plugin::Digest;
 
 const WASM: &str = "wasm32-unknown-unknown";
 
-/// What each component calls itself, and its package.
-const COMPONENTS: [(&str, &str); 2] =
-    [("dockerfile", "kiln-dockerfile"), ("instructions", "kiln-instructions")];
+/// What each component calls itself, its package, and whether it is there only when somebody asks for it.
+const COMPONENTS: [(&str, &str, bool); 3] = [
+    ("dockerfile", "kiln-dockerfile", false),
+    ("instructions", "kiln-instructions", false),
+    ("policy", "kiln-policy", true),
+];
 
 /// Why there are no components, in a sentence for whoever runs cargo.
 type Refusal = String;
@@ -39,7 +42,7 @@ fn embed() -> Result<(), Refusal> {
     };
     let mut table =
         String::from("/// Each component that ships with kiln.\npub static BUILTINS: &[Builtin] = &[\n");
-    for (name, package) in COMPONENTS {
+    for (name, package, on_request) in COMPONENTS {
         let file = dir.join(format!("{}.wasm", package.replace('-', "_")));
         println!("cargo::rerun-if-changed={}", file.display());
         let wasm =
@@ -51,6 +54,7 @@ fn embed() -> Result<(), Refusal> {
             "    Builtin {{\n        name: {name:?},\n        \
              wasm: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.wasm\")),\n        \
              digest: {:?},\n        \
+             on_request: {on_request},\n        \
              aot: {{\n            static AOT: OnPages<[u8; {}]> = OnPages(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.cwasm\")));\n            \
              &AOT.0\n        }},\n    }},\n",
             Digest::of(&wasm).as_bytes(),
@@ -66,7 +70,7 @@ fn build(workspace: &Path, out: &Path) -> Result<PathBuf, Refusal> {
     for watched in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "../wit"] {
         println!("cargo::rerun-if-changed={}", workspace.join(watched).display());
     }
-    for member in ["sdk", "dockerfile", "instructions"] {
+    for member in ["sdk", "dockerfile", "instructions", "policy"] {
         for watched in ["Cargo.toml", "src"] {
             println!("cargo::rerun-if-changed={}", workspace.join(member).join(watched).display());
         }
@@ -82,7 +86,7 @@ fn build(workspace: &Path, out: &Path) -> Result<PathBuf, Refusal> {
         .current_dir(workspace)
         .args(["build", "--release", "--locked", "--target", WASM, "--target-dir"])
         .arg(&target);
-    for (_, package) in COMPONENTS {
+    for (_, package, _) in COMPONENTS {
         cargo.args(["-p", package]);
     }
     // What the outer build was told is about machine code for this machine.

@@ -15,7 +15,7 @@ use crate::project::Project;
 #[derive(Clone, Debug, Default, Args)]
 pub struct PluginArgs {
     /// Load a plugin, a WebAssembly component; may be repeated
-    #[arg(long = "plugin", value_name = "[NAME=]FILE|oci://REF")]
+    #[arg(long = "plugin", value_name = "[NAME=]FILE|oci://REF|builtin:NAME")]
     pub plugins: Vec<String>,
 
     /// Frontend to ask, by its name [default: as the build file says]
@@ -98,7 +98,7 @@ pub fn setup(config: &Config, project: &Project, args: &PluginArgs, allow: &[Str
     Ok(setup)
 }
 
-/// `[NAME=]FILE`, or `[NAME=]oci://REFERENCE`.
+/// `[NAME=]FILE`, `[NAME=]oci://REFERENCE` or `[NAME=]builtin:NAME`.
 ///
 /// # Errors
 ///
@@ -108,12 +108,13 @@ pub fn plugin(text: &str) -> Result<PluginUse> {
         Some((name, source)) if !name.contains('/') => (Some(name.to_owned()), source),
         _ => (None, text),
     };
-    let source = match source.strip_prefix("oci://") {
-        Some(reference) => PluginSource::Registry(reference.to_owned()),
-        None => {
-            parse::named(Path::new(source), "the plugin")?;
-            PluginSource::File(source.into())
-        }
+    let source = if let Some(reference) = source.strip_prefix("oci://") {
+        PluginSource::Registry(reference.to_owned())
+    } else if let Some(name) = source.strip_prefix("builtin:") {
+        PluginSource::Builtin(name.to_owned())
+    } else {
+        parse::named(Path::new(source), "the plugin")?;
+        PluginSource::File(source.into())
     };
     Ok(PluginUse { name, ..PluginUse::new(source, Origin::CommandLine) })
 }

@@ -53,6 +53,8 @@ pub enum PluginSource {
     File(PathBuf),
     /// A reference, `registry.example.com/team/apt:1` for example.
     Registry(String),
+    /// One that ships with kiln and is there on request, by name.
+    Builtin(String),
 }
 
 impl fmt::Display for PluginSource {
@@ -60,6 +62,7 @@ impl fmt::Display for PluginSource {
         match self {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Registry(reference) => write!(f, "oci://{reference}"),
+            Self::Builtin(name) => write!(f, "builtin:{name}"),
         }
     }
 }
@@ -162,6 +165,17 @@ impl Driver {
                 (wasm, wanted.digest)
             }
             PluginSource::Registry(reference) => (self.fetch_plugin(reference, wanted)?, None),
+            PluginSource::Builtin(name) => match self.host().on_request(name) {
+                Ok(wasm) => (wasm.to_vec(), wanted.digest),
+                Err(known) => {
+                    return Err(wrong(format!(
+                        "the plugin `{}` of {} does not ship with kiln; on request there is {}",
+                        wanted.source,
+                        wanted.origin,
+                        known.join(", ")
+                    )));
+                }
+            },
         };
         let addition = Addition {
             name: wanted.name.clone(),

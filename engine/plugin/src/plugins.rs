@@ -34,6 +34,8 @@ pub struct Builtin {
     pub wasm: &'static [u8],
     /// SHA-256 of `wasm`.
     pub digest: [u8; 32],
+    /// Not there until somebody asks for it by name, and then a plugin like any other.
+    pub on_request: bool,
     /// What [`crate::compile`] made of `wasm`, or nothing. It is run as it is: put nothing else here. Loads fastest when
     /// it begins on a page.
     pub aot: &'static [u8],
@@ -46,6 +48,8 @@ pub struct Host {
     pub(crate) limits: Limits,
     cache: Cache,
     builtins: Vec<Shipped>,
+    /// Came with the program and are there on request.
+    shelf: Vec<Builtin>,
     added: Vec<Arc<Added>>,
     /// What was said about plugins by name.
     grants: Vec<(String, Grant)>,
@@ -104,8 +108,10 @@ impl Host {
             cache: Cache::new(cache),
             builtins: builtins
                 .iter()
+                .filter(|builtin| !builtin.on_request)
                 .map(|builtin| Shipped { builtin: *builtin, loaded: Arc::default() })
                 .collect(),
+            shelf: builtins.iter().filter(|builtin| builtin.on_request).copied().collect(),
             added: Vec::new(),
             grants: Vec::new(),
             options: Vec::new(),
@@ -136,6 +142,24 @@ impl Host {
     /// Gives a keyword to one of the plugins that define it. Without this, two that do are an error.
     pub fn prefer(&mut self, keyword: &str, plugin: &str) {
         self.preferred.push((keyword.to_owned(), plugin.to_owned()));
+    }
+
+    /// The component of a plugin that came with the program and is there on request.
+    ///
+    /// # Errors
+    ///
+    /// The names of those that there are.
+    pub fn on_request(&self, name: &str) -> Result<&'static [u8], Vec<&'static str>> {
+        match self.shelf.iter().find(|builtin| builtin.name == name) {
+            Some(builtin) => Ok(builtin.wasm),
+            None => Err(self.shelf.iter().map(|builtin| builtin.name).collect()),
+        }
+    }
+
+    /// The code of a component that came with the program, if it is for this processor.
+    fn precompiled(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let builtin = self.shelf.iter().find(|builtin| builtin.digest == *digest.as_bytes())?;
+        if builtin.aot.is_empty() { None } else { aot::embedded(engine, builtin.aot).ok() }
     }
 
     /// Takes a plugin from a file that the user named. `name` replaces what it calls itself.
@@ -360,7 +384,10 @@ impl Host {
             let shape = shape::read(wasm)?;
             contract::check_imports(&shape)?;
             contract::check_exports(&shape)?;
-            let component = self.cache.component(engine, &id.name, &id.digest, wasm)?;
+            let component = match self.precompiled(engine, &id.digest) {
+                Some(component) => component,
+                None => self.cache.component(engine, &id.name, &id.digest, wasm)?,
+            };
             let open = Plugin::link(id.clone(), engine, component.clone(), Granted::everything())?;
             Ok((shape, component, open))
         };

@@ -23,22 +23,28 @@ pub struct PluginTable {
     pub codes: BTreeMap<String, Mode>,
 }
 
-/// A file, or `oci://` and a reference.
+/// A file, `oci://` and a reference, or `builtin:` and a name.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Source {
     File(PathBuf),
     Registry(String),
+    Builtin(String),
 }
 
 impl TryFrom<String> for Source {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("builtin:") {
+            return Ok(Self::Builtin(name.to_owned()));
+        }
         match text.strip_prefix("oci://") {
             Some("") => Err("`oci://` wants a reference after it".to_owned()),
             Some(reference) => Ok(Self::Registry(reference.to_owned())),
-            None if text.is_empty() => Err("a source is a file, or `oci://` and a reference".to_owned()),
+            None if text.is_empty() => {
+                Err("a source is a file, `oci://` and a reference, or `builtin:` and a name".to_owned())
+            }
             None => Ok(Self::File(text.into())),
         }
     }
@@ -49,6 +55,7 @@ impl Source {
     pub fn seen_from(self, file: &Path) -> PluginSource {
         match self {
             Self::Registry(reference) => PluginSource::Registry(reference),
+            Self::Builtin(name) => PluginSource::Builtin(name),
             Self::File(path) => PluginSource::File(match file.parent() {
                 Some(directory) => directory.join(path),
                 None => path,
@@ -184,6 +191,9 @@ mod tests {
         assert_eq!(options, ["list=a", "list=b", "number=7", "text=x", "truth=true"]);
         assert_eq!((wanted.mode, wanted.codes["a"]), (PolicyMode::Warn, PolicyMode::Off));
         assert_eq!(wanted.allow[0].to_string(), "solve:files");
+        let table = read("source = \"builtin:policy\"\n").unwrap();
+        let source = table.source.unwrap().seen_from(Path::new("/etc/kiln/config.toml"));
+        assert_eq!(source, PluginSource::Builtin("policy".into()));
     }
 
     #[test]

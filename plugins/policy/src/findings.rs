@@ -1,0 +1,26 @@
+//! What several points say in the same way.
+
+use kiln_sdk::wit::diagnostics::{Diagnostic, Span};
+
+/// Puts a finding where an op was written: the first place is the primary one, the others are named beside it.
+pub(crate) fn placed(finding: Diagnostic, spans: &[Span]) -> Diagnostic {
+    let mut finding = finding;
+    let mut spans = spans.iter();
+    if let Some(first) = spans.next() {
+        finding = finding.at(first);
+    }
+    for span in spans {
+        finding = finding.label(span, "here as well");
+    }
+    finding
+}
+
+/// ``  `a`, `b` `` for messages; of many, the first.
+pub(crate) fn listed<T: core::fmt::Display>(items: &[T]) -> String {
+    const SHOWN: usize = 8;
+    let mut text = items.iter().take(SHOWN).map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ");
+    if items.len() > SHOWN {
+        text += &format!(" and {} more", items.len() - SHOWN);
+    }
+    text
+}
