@@ -43,7 +43,7 @@ pub use kiln_oci::document::parse_time;
 pub use kiln_oci::registry::HostConfig as RegistryHost;
 pub use kiln_plugin::{
     ArgumentInfo, Builtin, FrontendChoice, Grant, GrantError, LoadError, Need, Outline, PluginSummary,
-    TargetInfo,
+    TargetInfo, componentize,
 };
 use kiln_sandbox::Sandbox;
 pub use kiln_sandbox::enter_if_helper;

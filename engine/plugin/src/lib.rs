@@ -14,6 +14,7 @@ mod bridge;
 mod cache;
 mod call;
 mod component;
+mod componentize;
 mod contract;
 mod convert;
 mod dispatch;
@@ -35,6 +36,7 @@ mod trees;
 
 pub use ask::{Derivation, FrontendChoice};
 pub use cache::Compiling;
+pub use componentize::{ComponentizeError, componentize};
 pub use engine::{CompileError, compile};
 pub use error::{DeriveError, Failure, LoadError, PlanError, PluginError, PluginId, PolicyError, Refusal};
 pub use grants::{Capability, Grant, GrantError, Pattern};

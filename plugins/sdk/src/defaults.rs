@@ -3,7 +3,9 @@
 // The types are generated, so there is no place for a derive.
 #![allow(clippy::derivable_impls)]
 
+use crate::wit::frontend_types::{BuildResult, TargetResult};
 use crate::wit::graph::{CopyAction, ExecOp, Graph, Output};
+use crate::wit::image_transform::{Changes, Squash};
 use crate::wit::instruction_types::Outcome;
 use crate::wit::types::{Healthcheck, ImageConfig, Platform};
 
@@ -111,6 +113,52 @@ impl CopyAction {
             allow_empty_wildcard: false,
             unpack: String::new(),
             keep_parents: false,
+        }
+    }
+}
+
+impl TargetResult {
+    /// An image, absent `root` one without layers, that stands on no other.
+    pub fn new(platform: Platform, root: Option<Output>, config: ImageConfig) -> Self {
+        Self {
+            platform,
+            root,
+            config,
+            history: Vec::new(),
+            annotations: Vec::new(),
+            attestations: Vec::new(),
+            scans: Vec::new(),
+            base_name: String::new(),
+            base_digest: String::new(),
+        }
+    }
+}
+
+impl BuildResult {
+    /// Images made by one graph, with nothing to say about it.
+    pub fn new(graph: Graph, targets: Vec<TargetResult>) -> Self {
+        Self {
+            graph,
+            targets,
+            source_date_epoch: String::new(),
+            export_options: Vec::new(),
+            diagnostics: Vec::new(),
+        }
+    }
+}
+
+/// Nothing changed.
+impl Default for Changes {
+    fn default() -> Self {
+        Self {
+            config: None,
+            set_annotations: Vec::new(),
+            add_attestations: Vec::new(),
+            squash: Squash::KeepLayers,
+            fragment: None,
+            root: None,
+            extra_files: Vec::new(),
+            diagnostics: Vec::new(),
         }
     }
 }

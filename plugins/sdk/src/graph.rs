@@ -4,7 +4,7 @@
 
 use crate::wit::diagnostics::Span;
 use crate::wit::graph::{
-    BindMount, CacheMount, CacheSharing, ClientMount, CopyAction, DeriveOp, DiffOp, ExecOp, FileAction,
+    BindMount, ContextSource, CacheMount, CacheSharing, ClientMount, CopyAction, DeriveOp, DiffOp, ExecOp, FileAction,
     FileOp, GitSource, Graph, Hole, HttpSource, ImageSource, MakeDirAction, MakeFileAction, Mount, MountKind,
     NamedHole, Op, OpKind, Output, Owner,
 };
@@ -78,6 +78,12 @@ impl GraphBuilder {
 
     pub fn scratch(&mut self) -> Output {
         self.push(OpKind::Scratch)
+    }
+
+    /// A build context that the user gave, for frontends; the main one has no name. What the ignore file of a local
+    /// directory excludes is as if absent.
+    pub fn build_context(&mut self, name: &str) -> Output {
+        self.push(OpKind::Context(ContextSource { name: name.into(), ignore: None }))
     }
 
     /// An image by reference, `name[:tag][@digest]`.

@@ -234,6 +234,16 @@ world! { $
 }
 
 world! { $
+    /// Makes the crate a component of the world `exec-image-policy-plugin`: commands and the finished image. The type
+    /// implements [`Plugin`](crate::plugin::Plugin), [`ExecPolicy`](crate::plugin::ExecPolicy) and
+    /// [`ImagePolicy`](crate::plugin::ImagePolicy).
+    export_exec_image_policy, EXEC_IMAGE_POLICY = "/exec-image-policy-plugin.world":
+        describe __export_kiln_plugin_describe_0_1_0_cabi
+        policy_exec __export_kiln_plugin_policy_exec_0_1_0_cabi
+        policy_image __export_kiln_plugin_policy_image_0_1_0_cabi
+}
+
+world! { $
     /// Makes the crate a component of the world `export-policy-plugin`. The type implements
     /// [`Plugin`](crate::plugin::Plugin) and [`ExportPolicy`](crate::plugin::ExportPolicy).
     export_export_policy, EXPORT_POLICY = "/export-policy-plugin.world":

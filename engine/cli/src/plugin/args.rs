@@ -2,10 +2,16 @@
 
 use clap::Subcommand;
 
+use super::componentize::ComponentizeArgs;
+use super::new::NewArgs;
 use crate::args::Format;
 
 #[derive(Debug, Subcommand)]
 pub enum PluginCommand {
+    /// Begin a plugin: write a project that builds with the ordinary tools of its language
+    New(NewArgs),
+    /// Make a component of a core WebAssembly module, as compilers for C write it
+    Componentize(ComponentizeArgs),
     /// List the plugins that a build would have
     Ls {
         #[arg(long = "plugin", value_name = "[NAME=]FILE|oci://REF")]
