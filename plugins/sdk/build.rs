@@ -8,7 +8,7 @@ use std::{env, error::Error, fs, path::Path};
 use wit_component::{StringEncoding, metadata};
 use wit_parser::Resolve;
 
-/// A combination that `worlds.wit` has no name for and the frontend that ships with kiln is of.
+/// Combinations that `worlds.wit` has no name for.
 const OWN_WORLDS: &str = "
     package kiln:sdk;
 
@@ -16,6 +16,17 @@ const OWN_WORLDS: &str = "
         include kiln:plugin/frontend-plugin@0.1.0;
         export kiln:plugin/frontend-check@0.1.0;
         export kiln:plugin/frontend-outline@0.1.0;
+    }
+
+    world detecting-frontend-plugin {
+        include kiln:plugin/frontend-plugin@0.1.0;
+        export kiln:plugin/frontend-check@0.1.0;
+        export kiln:plugin/frontend-detect@0.1.0;
+    }
+
+    world deriving-frontend-plugin {
+        include kiln:plugin/frontend-plugin@0.1.0;
+        export kiln:plugin/derive@0.1.0;
     }
 ";
 

@@ -54,6 +54,13 @@ impl GraphBuilder {
         }
     }
 
+    /// Makes an op run without looking for what it came to last time.
+    pub fn no_cache(&mut self, output: Output) {
+        if let Some(op) = self.ops.get_mut(output.op as usize) {
+            op.no_cache = true;
+        }
+    }
+
     /// Gives one op a name of its own for progress output.
     pub fn rename(&mut self, output: Output, name: impl Into<String>) {
         if let Some(op) = self.ops.get_mut(output.op as usize) {

@@ -50,6 +50,7 @@ mod config;
 pub mod crash;
 mod defaults;
 pub mod diagnose;
+mod frontend;
 pub mod graph;
 mod instruction;
 pub mod memory;

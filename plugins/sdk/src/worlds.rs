@@ -178,6 +178,25 @@ world! { $
 }
 
 world! { $
+    /// As [`export_frontend!`](crate::export_frontend), for a type that implements [`Check`](crate::plugin::Check) and
+    /// [`Detect`](crate::plugin::Detect) as well.
+    export_detecting_frontend, DETECTING_FRONTEND = "/detecting-frontend-plugin.world":
+        describe __export_kiln_plugin_describe_0_1_0_cabi
+        frontend __export_kiln_plugin_frontend_0_1_0_cabi
+        frontend_check __export_kiln_plugin_frontend_check_0_1_0_cabi
+        frontend_detect __export_kiln_plugin_frontend_detect_0_1_0_cabi
+}
+
+world! { $
+    /// As [`export_frontend!`](crate::export_frontend), for a type that implements [`Derive`](crate::plugin::Derive) as
+    /// well.
+    export_deriving_frontend, DERIVING_FRONTEND = "/deriving-frontend-plugin.world":
+        describe __export_kiln_plugin_describe_0_1_0_cabi
+        frontend __export_kiln_plugin_frontend_0_1_0_cabi
+        derive __export_kiln_plugin_derive_0_1_0_cabi
+}
+
+world! { $
     /// Makes the crate a component of the world `frontend-plugin-full`. The type implements
     /// [`Plugin`](crate::plugin::Plugin), [`Frontend`](crate::plugin::Frontend),
     /// [`Check`](crate::plugin::Check), [`Outline`](crate::plugin::Outline),
