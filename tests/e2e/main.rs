@@ -26,6 +26,7 @@ mod examples;
 mod images;
 mod interrupts;
 mod outputs;
+mod planning;
 mod plugins;
 mod progress;
 mod remote;

@@ -11,7 +11,7 @@ use crate::space::TestSpace;
 
 /// Builds the crate in `directory` of the repository, which belongs to no workspace, and returns its component.
 #[track_caller]
-fn component(directory: &str) -> PathBuf {
+pub(crate) fn component(directory: &str) -> PathBuf {
     // One build at a time: cargo would print that it waits, and be right.
     static BUILDING: Mutex<()> = Mutex::new(());
     let _building = BUILDING.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

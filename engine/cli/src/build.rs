@@ -96,6 +96,7 @@ pub fn run(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) 
                 tellln!("{}", style.paint("1", "------"));
             }
             tell(&[failure.diagnostic]);
+            tell(&failure.findings);
             Ok(Exit::BuildWrong)
         }
         Err(BuildError::Refused(diagnostics)) => {

@@ -49,8 +49,9 @@ impl Driver {
     ) -> Result<Check, BuildError> {
         let session = Session::new(self, request, sources, events, cancel);
         let mut found = session
-            .plugins
-            .check(&session.frontend(), &request.frontend, &session, cancel)
+            .while_asking(|| {
+                session.plugins.check(&session.frontend(), &request.frontend, &session, cancel)
+            })
             .map_err(|error| session.not_planned(error))?;
         found.sort_by_key(|diagnostic| {
             diagnostic.primary.as_ref().map(|at| (at.file.clone(), at.start.line, at.start.column))
@@ -96,7 +97,9 @@ impl Driver {
         cancel: &Cancel,
     ) -> Result<Vec<TargetInfo>, BuildError> {
         let session = Session::new(self, request, sources, events, cancel);
-        let answer = session.plugins.targets(&session.frontend(), &request.frontend, &session, cancel);
+        let answer = session.while_asking(|| {
+            session.plugins.targets(&session.frontend(), &request.frontend, &session, cancel)
+        });
         session.told(answer, "targets")
     }
 
@@ -113,7 +116,9 @@ impl Driver {
         cancel: &Cancel,
     ) -> Result<Outline, BuildError> {
         let session = Session::new(self, request, sources, events, cancel);
-        let answer = session.plugins.outline(&session.frontend(), &request.frontend, &session, cancel);
+        let answer = session.while_asking(|| {
+            session.plugins.outline(&session.frontend(), &request.frontend, &session, cancel)
+        });
         let mut outline = session.told(answer, "outline")?;
         outline.parameters.sort_by_key(|argument| argument.at.as_ref().map(|at| at.start.line));
         Ok(outline)

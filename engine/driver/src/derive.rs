@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use kiln_core::graph::{DeriveOp, Op};
-use kiln_core::seams::TreeView;
-use kiln_core::tree::Place;
-use kiln_core::{Event, Stack, Vertex};
+use kiln_core::graph::{ContextSource, DeriveOp, GitSource, HttpSource, Op};
+use kiln_core::seams::{
+    ContextInfo, GitInfo, HostError, HttpInfo, ImageInfo, ImageRequest, Services, TreeView,
+};
+use kiln_core::{Diagnostic, Event, Graph, Output, Platform, Stack, Vertex};
 use kiln_plugin::DeriveError;
 
 use crate::error::BuildError;
 use crate::resolve::Pinned;
 use crate::session::Session;
-use crate::views::View;
 
 impl Session<'_> {
     /// The stack that a deriving component makes of its inputs.
@@ -22,17 +22,15 @@ impl Session<'_> {
         op: &DeriveOp,
         inputs: &[Stack],
     ) -> Result<Stack, BuildError> {
-        let mut stacks = Vec::new();
-        let mut views: Vec<Arc<dyn TreeView>> = Vec::new();
-        for input in 0..inputs.len() {
-            let stack = self.stack_of(&pinned.graph, vertex, input, inputs)?;
-            views.push(Arc::new(self.stack_view(&stack)?));
-            stacks.push(stack);
-        }
-        let derived = self
-            .plugins
-            .derive(&op.plugin, &op.task, views, &vertex.platform, self, self.cancel)
-            .map_err(|error| match error {
+        let mut stacks = (0..inputs.len())
+            .map(|input| self.stack_of(&pinned.graph, vertex, input, inputs))
+            .collect::<Result<Vec<_>, _>>()?;
+        let derived = self.with_desk(|desk| {
+            let views = stacks.iter().map(|stack| desk.open(stack.clone())).collect();
+            let cancel = self.cancel_of(pinned);
+            self.plugins.derive(&op.plugin, &op.task, views, &vertex.platform, &Inputs(self), cancel)
+        });
+        let derived = derived.map_err(|error| match error {
             DeriveError::Wrong(diagnostics) => BuildError::Wrong(
                 diagnostics
                     .into_iter()
@@ -62,17 +60,59 @@ impl Session<'_> {
         }
         Ok(stacks[derived.root.vertex].clone())
     }
+}
 
-    /// A stack as plugins see it, every layer's files at hand.
-    fn stack_view(&self, stack: &Stack) -> Result<View, BuildError> {
-        for layer in &stack.0 {
-            let tree = self.forms.tree(layer)?;
-            self.forms.directories_for(&tree)?;
-            let here = |entry: &kiln_core::Entry| matches!(&entry.kind, kiln_core::Kind::File(file) if file.content.place == Place::Here);
-            if tree.entries().iter().any(|(_, entry)| here(entry)) {
-                self.forms.directory(layer)?;
-            }
-        }
-        Ok(View::new(self.merged(stack)?, &self.forms))
+/// What a derivation may ask: nothing. It sees its inputs, and everything else would not be in its key.
+struct Inputs<'s>(&'s Session<'s>);
+
+impl Inputs<'_> {
+    fn refused<T>() -> Result<T, HostError> {
+        Err(HostError::new("denied", "a derivation sees its inputs and nothing else"))
+    }
+}
+
+impl Services for Inputs<'_> {
+    fn lookup_contexts(&self, names: &[String], _: &Platform) -> Vec<Option<ContextInfo>> {
+        names.iter().map(|_| None).collect()
+    }
+
+    fn context_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn open_context(&self, _: &ContextSource) -> Result<Arc<dyn TreeView>, HostError> {
+        Self::refused()
+    }
+
+    fn open_build_file(&self) -> Result<Arc<dyn TreeView>, HostError> {
+        Self::refused()
+    }
+
+    fn images(&self, requests: &[ImageRequest]) -> Vec<Result<ImageInfo, HostError>> {
+        requests.iter().map(|_| Self::refused()).collect()
+    }
+
+    fn git(&self, requests: &[GitSource]) -> Vec<Result<GitInfo, HostError>> {
+        requests.iter().map(|_| Self::refused()).collect()
+    }
+
+    fn http(&self, requests: &[HttpSource]) -> Vec<Result<HttpInfo, HostError>> {
+        requests.iter().map(|_| Self::refused()).collect()
+    }
+
+    fn solve(&self, _: Graph, _: &[Output]) -> Result<Vec<Arc<dyn TreeView>>, HostError> {
+        Self::refused()
+    }
+
+    fn keep_text(&self, name: &str, text: &str) {
+        self.0.keep_text(name, text);
+    }
+
+    fn log(&self, level: &str, plugin: &str, message: &str) {
+        self.0.log(level, plugin, message);
+    }
+
+    fn report(&self, diagnostic: Diagnostic) {
+        self.0.report(diagnostic);
     }
 }

@@ -40,6 +40,8 @@ pub struct StepFailure {
     /// Name of the step, as shown.
     pub name: String,
     pub diagnostic: Diagnostic,
+    /// What a plugin says about it that wanted the step while it planned.
+    pub findings: Vec<Diagnostic>,
 }
 
 impl BuildError {

@@ -43,7 +43,7 @@ impl Session<'_> {
         inputs: &[Stack],
         slots: &[usize],
     ) -> Result<Vec<Stack>, BuildError> {
-        let vertex = &pinned.graph[id];
+        let (vertex, shown) = (&pinned.graph[id], pinned.shown(id));
         let root_stack = match &op.mounts[0].kind {
             MountKind::Bind { input: Some(input), .. } => {
                 self.stack_of(&pinned.graph, vertex, *input, inputs)?
@@ -110,7 +110,7 @@ impl Session<'_> {
         let (mut stdout, mut stderr) = (Masked::new(&secrets), Masked::new(&secrets));
         let show = |stream, data: Vec<u8>| {
             if !data.is_empty() {
-                self.events.emit(Event::Log { vertex: id, stream, data });
+                self.events.emit(Event::Log { vertex: shown, stream, data });
             }
         };
         let exit = sandbox.run(
@@ -119,7 +119,7 @@ impl Session<'_> {
                 sandbox::Stream::Stdout => show(Stream::Stdout, stdout.push(data)),
                 sandbox::Stream::Stderr => show(Stream::Stderr, stderr.push(data)),
             },
-            self.cancel,
+            self.cancel_of(pinned),
         );
         show(Stream::Stdout, stdout.finish());
         show(Stream::Stderr, stderr.finish());
@@ -128,14 +128,14 @@ impl Session<'_> {
             Ok(sandbox::Exit::Code(code)) if succeeded(op, code) => {}
             Ok(sandbox::Exit::Code(code)) => {
                 let help = self.driver.one_user();
-                return Err(failed(id, vertex, op, &format!("ended with exit code {code}"), &help));
+                return Err(failed(shown, vertex, op, &format!("ended with exit code {code}"), &help));
             }
             Ok(sandbox::Exit::Signal(signal)) => {
                 let help = if signal == 9 { "signal 9 often means that memory ran out" } else { "" };
-                return Err(failed(id, vertex, op, &format!("was killed by signal {signal}"), help));
+                return Err(failed(shown, vertex, op, &format!("was killed by signal {signal}"), help));
             }
             Ok(sandbox::Exit::Cancelled) => return Err(BuildError::Cancelled),
-            Err(error) => return Err(self.not_run(id, vertex, op, error)),
+            Err(error) => return Err(self.not_run(pinned, id, op, error)),
         }
 
         let below = self.trees(&root_stack)?;
@@ -210,6 +210,9 @@ impl Session<'_> {
         for index in order {
             let mount = &op.mounts[index];
             let kind = match &mount.kind {
+                MountKind::Bind { input: None, .. } if slots.contains(&index) => {
+                    self.kept_bind(index, Stack::default(), vec![self.forms.empty_directory()?], held)?
+                }
                 MountKind::Bind { input: None, .. } => {
                     let source = self.forms.empty_directory()?;
                     sandbox::MountKind::Bind { source, readonly: mount.readonly }
@@ -304,6 +307,17 @@ impl Session<'_> {
         if readonly && lowers.len() == 1 {
             return Ok(sandbox::MountKind::Bind { source: lowers.remove(0), readonly: true });
         }
+        self.kept_bind(index, stack, lowers, held)
+    }
+
+    /// A writable bind whose changes can become a layer.
+    fn kept_bind(
+        &self,
+        index: usize,
+        stack: Stack,
+        lowers: Vec<PathBuf>,
+        held: &mut Held,
+    ) -> Result<sandbox::MountKind, BuildError> {
         let merged = self.merged(&stack)?;
         let step = self.forms.begin_step(&merged)?;
         let kind = sandbox::MountKind::Overlay {
@@ -311,7 +325,8 @@ impl Session<'_> {
             upper: step.upper().to_owned(),
             work: step.work().to_owned(),
         };
-        held.steps.push((index, stack.clone(), self.trees(&stack)?, step));
+        let below = self.trees(&stack)?;
+        held.steps.push((index, stack, below, step));
         Ok(kind)
     }
 
@@ -341,14 +356,14 @@ impl Session<'_> {
         let directory = self
             .driver
             .store
-            .cache_mount(&identity, &cache.id, sharing, self.cancel, &mut |new| match &seed {
+            .cache_mount(&identity, &cache.id, sharing, self.cancel_of(pinned), &mut |new| match &seed {
                 Some(stack) => self.seed(stack, new).map_err(|error| std::io::Error::other(one_line(&error))),
                 None => kiln_store::own(new, cache.mode, cache.uid, cache.gid),
             })
             .map_err(|error| {
                 BuildError::world(format!("could not open the cache mount `{}`", cache.id), error)
             })?;
-        if self.cancel.is_cancelled() {
+        if self.cancel_of(pinned).is_cancelled() {
             return Err(BuildError::Cancelled);
         }
         let path = directory.below(&TreePath::clean(&cache.selector)).map_err(|error| {
@@ -455,22 +470,20 @@ impl Session<'_> {
     /// The sandbox could not start the command: mostly the command is to blame, otherwise the machine.
     fn not_run(
         &self,
+        pinned: &Pinned,
         id: VertexId,
-        vertex: &Vertex,
         op: &ExecOp,
         error: sandbox::SandboxError,
     ) -> BuildError {
-        if self.cancel.is_cancelled() {
+        if self.cancel_of(pinned).is_cancelled() {
             return BuildError::Cancelled;
         }
+        let vertex = &pinned.graph[id];
         match is_about_the_program(&error) {
-            true => failed(
-                id,
-                vertex,
-                op,
-                &format!("could not be started: {}", one_line(&error)),
-                start_help(&error),
-            ),
+            true => {
+                let how = format!("could not be started: {}", one_line(&error));
+                failed(pinned.shown(id), vertex, op, &how, start_help(&error))
+            }
             false => BuildError::World {
                 what: format!("could not run `{}`", vertex.name),
                 source: Some(error.into()),
@@ -534,7 +547,7 @@ fn succeeded(op: &ExecOp, code: i32) -> bool {
     }
 }
 
-fn failed(id: VertexId, vertex: &Vertex, op: &ExecOp, how: &str, help: &str) -> BuildError {
+fn failed(shown: VertexId, vertex: &Vertex, op: &ExecOp, how: &str, help: &str) -> BuildError {
     let command = match &op.args[..] {
         [shell, flag, text] if flag == "-c" && shell.ends_with("sh") => text.clone(),
         args => args.join(" "),
@@ -546,7 +559,8 @@ fn failed(id: VertexId, vertex: &Vertex, op: &ExecOp, how: &str, help: &str) -> 
     let diagnostic = Diagnostic::error("step-failed", format!("`{}` {how}", command.replace('\n', "⏎")))
         .at_origin(&vertex.origin)
         .help(help);
-    BuildError::Step(Box::new(StepFailure { vertex: id, name: vertex.name.clone(), diagnostic }))
+    let findings = Vec::new();
+    BuildError::Step(Box::new(StepFailure { vertex: shown, name: vertex.name.clone(), diagnostic, findings }))
 }
 
 fn os_path(bytes: &[u8]) -> &Path {

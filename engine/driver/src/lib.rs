@@ -10,6 +10,7 @@ mod client;
 mod context;
 mod derive;
 mod diff;
+mod early;
 mod error;
 mod exec;
 mod exemptions;
@@ -18,6 +19,7 @@ mod export;
 mod forms;
 mod hosts;
 mod images;
+mod lazy;
 mod lowers;
 mod outcome;
 mod plan;
@@ -226,7 +228,7 @@ impl Driver {
         session.remember_contexts();
         session.announce(&pinned);
         match session.known_outcome(&pinned) {
-            Ok(Some(outcome)) => return (Ok(outcome), false),
+            Ok(Some(outcome)) => return (Ok(session.with_early_steps(outcome)), false),
             Ok(None) => {}
             Err(error) => return (Err(error), true),
         }
@@ -236,7 +238,7 @@ impl Driver {
         let solved = session.solve(&pinned, kiln_core::solve::Need::Blob);
         let outcome = solved.and_then(|solved| {
             session.keep_notes(&pinned);
-            session.export(&solved)
+            session.export(&solved).map(|outcome| session.with_early_steps(outcome))
         });
         (outcome, true)
     }

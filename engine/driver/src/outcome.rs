@@ -55,6 +55,13 @@ pub struct Counts {
     pub cached: usize,
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.ran += more.ran;
+        self.cached += more.cached;
+    }
+}
+
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.ran, self.cached) {

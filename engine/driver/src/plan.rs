@@ -6,7 +6,7 @@ use kiln_core::graph::Op;
 use kiln_core::{Event, Plan};
 use kiln_plugin::{FrontendChoice, PlanError};
 
-use crate::error::BuildError;
+use crate::error::{BuildError, StepFailure};
 use crate::forms::lock;
 use crate::resolve::Pinned;
 use crate::session::Session;
@@ -14,8 +14,10 @@ use crate::session::Session;
 impl Session<'_> {
     pub(crate) fn plan(&self) -> Result<Plan, BuildError> {
         let plan = self
-            .plugins
-            .plan(&self.frontend(), &self.request.frontend, self, self.cancel)
+            .while_asking(|| {
+                let request = &self.request.frontend;
+                self.plugins.plan(&self.frontend(), request, self, self.cancel)
+            })
             .map_err(|error| self.not_planned(error))?;
         if let Some(seconds) = plan.epoch {
             *lock(&self.now) = kiln_core::tree::Time { seconds, nanoseconds: 0 };
@@ -46,7 +48,12 @@ impl Session<'_> {
             _ if self.cancel.is_cancelled() => BuildError::Cancelled,
             PlanError::Cancelled => BuildError::Cancelled,
             PlanError::Wrong(diagnostics) if self.refused() => BuildError::Refused(diagnostics),
-            PlanError::Wrong(diagnostics) => BuildError::Wrong(diagnostics),
+            PlanError::Wrong(diagnostics) => match self.early_failure() {
+                Some(failure) => {
+                    BuildError::Step(Box::new(StepFailure { findings: diagnostics, ..*failure }))
+                }
+                None => BuildError::Wrong(diagnostics),
+            },
             PlanError::UnknownFrontend { .. } => {
                 BuildError::wrong(kiln_core::Diagnostic::error("unknown-frontend", error.to_string()))
             }
@@ -65,7 +72,7 @@ impl Session<'_> {
         let shown = |id: &usize| pinned.reachable[*id] && !pinned.graph[*id].name.is_empty();
         let vertices = (0..pinned.graph.len())
             .filter(shown)
-            .map(|id| (id, pinned.graph[id].name.clone(), pinned.graph[id].group.clone()))
+            .map(|id| (pinned.shown(id), pinned.graph[id].name.clone(), pinned.graph[id].group.clone()))
             .collect();
         self.events.emit(Event::Planned { vertices });
     }

@@ -1,13 +1,14 @@
 //! From a plan to fixed bytes: every mutable name becomes a digest, every vertex gets its definition key.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 
 use kiln_core::fileop::FileOpError;
 use kiln_core::graph::{FileAction, MountKind, Network, Op, SourceOp};
 use kiln_core::key::{self, InputKey};
 use kiln_core::seams::ImageRequest;
 use kiln_core::select::{self, Selection};
-use kiln_core::{CacheKey, Diagnostic, Graph, Output, Plan, Stack, Target, Vertex, VertexId};
+use kiln_core::{CacheKey, Cancel, Diagnostic, Graph, Output, Plan, Stack, Target, Vertex, VertexId};
 
 use crate::error::BuildError;
 use crate::explain::{Notes, StepNote};
@@ -33,12 +34,37 @@ pub(crate) struct Pinned {
     /// What each key was made of, to say later why it differs.
     pub(crate) notes: Vec<Option<StepNote>>,
     pub(crate) before: Notes,
+    /// What the first vertex is called in events.
+    first_vertex: VertexId,
+    /// Ends what runs of this graph alone; absent: nothing but the build as a whole can be ended.
+    pub(crate) own_cancel: Option<Cancel>,
 }
 
 impl Pinned {
     /// Position of an output among those that an executor returns.
     pub(crate) fn slot_position(&self, output: Output) -> usize {
         self.slots[output.vertex].iter().position(|slot| *slot == output.slot).unwrap_or(0)
+    }
+
+    /// What a vertex is called in events: no two of a build have one number.
+    pub(crate) fn shown(&self, id: VertexId) -> VertexId {
+        self.first_vertex + id
+    }
+
+    /// The key of one output. Slot 0 has that of its vertex.
+    fn output_key(&self, output: Output) -> Option<CacheKey> {
+        let key = self.keys[output.vertex]?;
+        Some(if output.slot == 0 { key } else { with_slots(&key, &[output.slot]) })
+    }
+
+    /// Under which key the outputs of a vertex are recorded: which of them there are belongs to it.
+    pub(crate) fn record_key(&self, id: VertexId) -> Option<CacheKey> {
+        Some(self.recorded_as(id, &self.keys[id]?))
+    }
+
+    /// As [`Self::record_key`], for another key of the same vertex.
+    pub(crate) fn recorded_as(&self, id: VertexId, key: &CacheKey) -> CacheKey {
+        if self.slots[id] == [0] { *key } else { with_slots(key, &self.slots[id]) }
     }
 
     /// A vertex is an image: its layers and its key are known.
@@ -66,7 +92,10 @@ impl Pinned {
                 *readers.entry(input).or_default() += 1;
             }
         }
-        several_inputs || self.targets.len() > 1 || readers.values().any(|count| *count > 1)
+        let fetched = |vertex: &Vertex| matches!(vertex.op, Op::Source(SourceOp::Git(_) | SourceOp::Http(_)));
+        let downloads = self.graph.vertices().iter().zip(&self.reachable);
+        let downloads = downloads.filter(|(vertex, reachable)| **reachable && fetched(vertex)).count();
+        downloads > 1 || several_inputs || self.targets.len() > 1 || readers.values().any(|count| *count > 1)
     }
 }
 
@@ -85,6 +114,8 @@ impl Session<'_> {
             notes: (0..graph.len()).map(|_| None).collect(),
             image_stacks: HashMap::new(),
             before: Notes::default(),
+            first_vertex: self.vertices.fetch_add(graph.len(), Ordering::Relaxed),
+            own_cancel: None,
             graph,
             targets,
             epoch,
@@ -186,7 +217,7 @@ impl Session<'_> {
             .inputs
             .iter()
             .zip(&digests)
-            .map(|(input, selected)| match (selected, pinned.keys[input.vertex]) {
+            .map(|(input, selected)| match (selected, pinned.output_key(*input)) {
                 (Some(digest), _) => InputKey::Selected(*digest),
                 (None, Some(key)) => InputKey::Definition(key),
                 (None, None) => unreachable!("an input that is no context has a key"),
@@ -297,6 +328,15 @@ fn bound_read_only(vertex: &Vertex, input: usize) -> bool {
         MountKind::Cache(cache) => cache.seed != Some(input),
         _ => true,
     })
+}
+
+fn with_slots(key: &CacheKey, slots: &[usize]) -> CacheKey {
+    let mut hasher = key::Hasher::new("outputs");
+    key::KeyWriter::field(&mut hasher, "key", key.0.as_bytes());
+    for slot in slots {
+        key::KeyWriter::field(&mut hasher, "slot", slot.to_string().as_bytes());
+    }
+    hasher.finish()
 }
 
 fn reachable(graph: &Graph, roots: &[Output]) -> Vec<bool> {

@@ -84,8 +84,8 @@ impl Services for Session<'_> {
         concurrently(requests, |source| self.http_info(source).map_err(|error| self.remote_fault(error)))
     }
 
-    fn solve(&self, _: Graph, _: &[Output]) -> Result<Vec<Arc<dyn TreeView>>, HostError> {
-        Err(HostError::new("unavailable", "this kiln does not build while it plans; use a derive op"))
+    fn solve(&self, graph: Graph, outputs: &[Output]) -> Result<Vec<Arc<dyn TreeView>>, HostError> {
+        self.solve_early(graph, outputs)
     }
 
     fn log(&self, level: &str, plugin: &str, message: &str) {

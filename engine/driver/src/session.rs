@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use kiln_core::fileop::{self, FileWorld, Remark, WorldError};
@@ -18,6 +18,7 @@ use kiln_sandbox::Sandbox;
 
 use crate::agent::KeyAgent;
 use crate::context::LocalContext;
+use crate::early::Early;
 use crate::error::BuildError;
 use crate::forms::{Forms, lock, one_line};
 use crate::outcome::SourceTexts;
@@ -64,6 +65,10 @@ pub(crate) struct Session<'a> {
     pub(crate) told_network: AtomicBool,
     /// A registry or server could not be asked, or would not answer: not the fault of the build file.
     pub(crate) refused: AtomicBool,
+    /// What plugins have had built while they plan.
+    pub(crate) early: Mutex<Early>,
+    /// Vertices that events have told of. Those of a graph follow those of the one before it.
+    pub(crate) vertices: AtomicUsize,
 }
 
 impl<'a> Session<'a> {
@@ -98,6 +103,8 @@ impl<'a> Session<'a> {
             own_sandbox: OnceLock::new(),
             told_network: AtomicBool::new(false),
             refused: AtomicBool::new(false),
+            early: Mutex::default(),
+            vertices: AtomicUsize::new(0),
         }
     }
 

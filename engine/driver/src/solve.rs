@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use kiln_core::event::Ending;
 use kiln_core::fileop;
@@ -9,10 +10,11 @@ use kiln_core::graph::{Op, SourceOp};
 use kiln_core::key::{self, InputKey};
 use kiln_core::merged::Merged;
 use kiln_core::solve::{Need, Solver};
-use kiln_core::{CacheKey, Event, Graph, LayerId, Output, Stack, Vertex, VertexId};
+use kiln_core::{CacheKey, Cancel, Event, Graph, LayerId, Output, Stack, Vertex, VertexId};
 use kiln_store::Existing;
 
 use crate::error::BuildError;
+use crate::forms::lock;
 use crate::outcome::Counts;
 use crate::resolve::Pinned;
 use crate::session::Session;
@@ -20,6 +22,9 @@ use crate::session::Session;
 /// Steps that run at a time. Generous: the kernel shares processors better than a guess does, and sleeping steps hold
 /// none.
 const MOST_RUNNING: usize = 16;
+
+/// How often a graph that can be ended alone looks whether the build is to end.
+const LOOK_AFTER: Duration = Duration::from_millis(50);
 
 /// Every target has its layers.
 pub(crate) struct Solved<'p> {
@@ -46,9 +51,29 @@ type Outputs = Vec<Stack>;
 impl Session<'_> {
     /// Gives every target its stack of layers, with their bytes at hand.
     pub(crate) fn solve<'p>(&self, pinned: &'p Pinned, need: Need) -> Result<Solved<'p>, BuildError> {
+        self.solve_counted(pinned, need).0
+    }
+
+    /// As [`Self::solve`], with what was counted until then also when it fails.
+    pub(crate) fn solve_counted<'p>(
+        &self,
+        pinned: &'p Pinned,
+        need: Need,
+    ) -> (Result<Solved<'p>, BuildError>, Counts) {
+        let mut endings = Endings::new(self, pinned);
+        let stacks = self.solve_targets(pinned, need, &mut endings);
+        let counts = endings.counts;
+        (stacks.map(|stacks| Solved { pinned, stacks, counts }), counts)
+    }
+
+    fn solve_targets(
+        &self,
+        pinned: &Pinned,
+        need: Need,
+        endings: &mut Endings<'_>,
+    ) -> Result<Vec<Stack>, BuildError> {
         let roots: Vec<(Output, Need)> =
             pinned.targets.iter().filter_map(|target| Some((target.root?, need))).collect();
-        let mut endings = Endings::new(self, pinned);
         let mut outputs: HashMap<VertexId, Outputs> = HashMap::new();
         let mut solver = Solver::new(&pinned.graph, &roots, |vertex, need| {
             let found = self.recorded(pinned, vertex, need)?;
@@ -58,29 +83,25 @@ impl Session<'_> {
                 _ => false,
             };
             if new {
-                self.events.emit(Event::Started { vertex, reason: None });
+                self.events.emit(Event::Started { vertex: pinned.shown(vertex), reason: None });
             }
             endings.end(vertex, if new { Ending::Done } else { Ending::Cached });
             outputs.insert(vertex, found.clone());
             Some(found)
         });
         self.expect_directories(pinned, &outputs);
-        let failure = self.work(pinned, &mut solver, &mut endings, &mut outputs);
+        let failure = self.work(pinned, &mut solver, endings, &mut outputs);
         drop(solver);
         if let Some(error) = failure {
             endings.rest(Ending::Cancelled);
             return Err(error);
         }
         endings.rest(Ending::Cached);
-        let stacks = pinned
-            .targets
-            .iter()
-            .map(|target| match target.root {
-                Some(root) => self.output_stack(pinned, root, &outputs),
-                None => Ok(Stack::default()),
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Solved { pinned, stacks, counts: endings.counts })
+        let stack = |target: &kiln_core::Target| match target.root {
+            Some(root) => self.output_stack(pinned, root, &outputs),
+            None => Ok(Stack::default()),
+        };
+        pinned.targets.iter().map(stack).collect()
     }
 
     /// Layers of images below steps that may run will be laid out: unpacked once, not read first and unpacked later.
@@ -137,12 +158,13 @@ impl Session<'_> {
         outputs: &mut HashMap<VertexId, Outputs>,
     ) -> Option<BuildError> {
         let parallel = pinned.is_parallel();
+        let cancel = self.cancel_of(pinned);
         std::thread::scope(|scope| {
             let (done, finished) = mpsc::channel::<(VertexId, Result<Worked, BuildError>)>();
             let mut running = 0;
             let mut failure: Option<BuildError> = None;
             loop {
-                while running < MOST_RUNNING && failure.is_none() && !self.cancel.is_cancelled() {
+                while running < MOST_RUNNING && failure.is_none() && !cancel.is_cancelled() {
                     let Some((id, inputs)) = solver.next() else { break };
                     running += 1;
                     let done = done.clone();
@@ -169,8 +191,7 @@ impl Session<'_> {
                 if running == 0 {
                     break;
                 }
-                let (id, result) =
-                    finished.recv().unwrap_or_else(|_| unreachable!("this loop holds a sender"));
+                let Some((id, result)) = self.next_finished(pinned, &finished) else { continue };
                 running -= 1;
                 match result {
                     Ok(worked) => {
@@ -186,12 +207,29 @@ impl Session<'_> {
                             failure = Some(error);
                         }
                         // One failing step ends the others.
-                        crate::stop(self.cancel);
+                        crate::stop(cancel);
                     }
                 }
             }
-            failure.or_else(|| self.cancel.is_cancelled().then_some(BuildError::Cancelled))
+            failure.or_else(|| cancel.is_cancelled().then_some(BuildError::Cancelled))
         })
+    }
+
+    /// What ends the steps of a graph.
+    pub(crate) fn cancel_of<'p>(&'p self, pinned: &'p Pinned) -> &'p Cancel {
+        pinned.own_cancel.as_ref().unwrap_or(self.cancel)
+    }
+
+    /// Waits for a worker. A graph that can be ended alone ends with the build as well, which is looked after now and
+    /// then: `None`.
+    fn next_finished<T>(&self, pinned: &Pinned, finished: &mpsc::Receiver<T>) -> Option<T> {
+        match &pinned.own_cancel {
+            None => Some(finished.recv().unwrap_or_else(|_| unreachable!("the caller holds a sender"))),
+            Some(own) => {
+                own.raise(self.cancel.level());
+                finished.recv_timeout(LOOK_AFTER).ok()
+            }
+        }
     }
 
     /// What a record says of a vertex, if what it names can be had as it is needed.
@@ -202,10 +240,11 @@ impl Session<'_> {
         if let Op::Source(SourceOp::Scratch | SourceOp::Context(_)) = &pinned.graph[id].op {
             return Some(vec![Stack::default()]);
         }
+        let key = pinned.record_key(id)?;
         if pinned.no_lookup[id] {
-            return None;
+            return lock(&self.early).ran.get(&key).cloned();
         }
-        let record = self.driver.store.record(&pinned.keys[id]?).ok()??;
+        let record = self.driver.store.record(&key).ok()??;
         let outputs = parse_record(&record)?;
         (outputs.len() == pinned.slots[id].len() && outputs.iter().all(|stack| self.can_be_had(stack, need)))
             .then_some(outputs)
@@ -226,11 +265,11 @@ impl Session<'_> {
 
     fn work_on(&self, pinned: &Pinned, id: VertexId, inputs: &[Stack]) -> Result<Worked, BuildError> {
         let vertex = &pinned.graph[id];
-        let definition = pinned.keys[id];
+        let definition = pinned.record_key(id);
         let existing = if vertex.no_lookup { Existing::Replace } else { Existing::Keep };
         let worked = match &vertex.op {
             Op::Exec(op) => {
-                let content = self.content_key(pinned, vertex, inputs)?;
+                let content = pinned.recorded_as(id, &self.content_key(pinned, vertex, inputs)?);
                 let base = self.mount_stack(pinned, vertex, 0, inputs)?;
                 if let Some(outputs) = self.content_hit(pinned, id, vertex, &content, &base, inputs)? {
                     Worked { outputs, ran: false }
@@ -238,12 +277,13 @@ impl Session<'_> {
                     // Somebody else, perhaps in another process, may be running this very step.
                     let _claim = match vertex.no_lookup {
                         true => None,
-                        false => Some(self.claim(&content)?),
+                        false => Some(self.claim_unless(&content, self.cancel_of(pinned))?),
                     };
                     match self.content_hit(pinned, id, vertex, &content, &base, inputs)? {
                         Some(outputs) => Worked { outputs, ran: false },
                         None => {
-                            self.events.emit(Event::Started { vertex: id, reason: pinned.reason(id) });
+                            self.events
+                                .emit(Event::Started { vertex: pinned.shown(id), reason: pinned.reason(id) });
                             let outputs = self.execute(pinned, id, op, inputs, &pinned.slots[id])?;
                             self.record_content(&content, &outputs, existing)?;
                             Worked { outputs, ran: true }
@@ -252,11 +292,11 @@ impl Session<'_> {
                 }
             }
             Op::File(op) => {
-                self.events.emit(Event::Started { vertex: id, reason: pinned.reason(id) });
+                self.events.emit(Event::Started { vertex: pinned.shown(id), reason: pinned.reason(id) });
                 Worked { outputs: vec![self.evaluate(&pinned.graph, vertex, op, inputs)?], ran: true }
             }
             Op::Merge => {
-                self.events.emit(Event::Started { vertex: id, reason: None });
+                self.events.emit(Event::Started { vertex: pinned.shown(id), reason: None });
                 let mut layers = Vec::new();
                 for input in 0..inputs.len() {
                     layers.extend(self.stack_of(&pinned.graph, vertex, input, inputs)?.0);
@@ -264,20 +304,31 @@ impl Session<'_> {
                 Worked { outputs: vec![Stack(layers)], ran: true }
             }
             Op::Diff => {
-                self.events.emit(Event::Started { vertex: id, reason: None });
+                self.events.emit(Event::Started { vertex: pinned.shown(id), reason: None });
                 Worked { outputs: vec![self.difference(&pinned.graph, vertex, inputs)?], ran: true }
             }
             Op::Derive(op) => {
-                self.events.emit(Event::Started { vertex: id, reason: pinned.reason(id) });
-                Worked { outputs: vec![self.derive(pinned, vertex, op, inputs)?], ran: true }
+                self.events.emit(Event::Started { vertex: pinned.shown(id), reason: pinned.reason(id) });
+                let content = self.content_key(pinned, vertex, inputs)?;
+                match self.derived_before(vertex, &content) {
+                    Some(outputs) => Worked { outputs, ran: false },
+                    None => {
+                        let outputs = vec![self.derive(pinned, vertex, op, inputs)?];
+                        self.put_record(&content, &outputs, existing)?;
+                        Worked { outputs, ran: true }
+                    }
+                }
             }
             Op::Source(_) => {
-                self.events.emit(Event::Started { vertex: id, reason: None });
+                self.events.emit(Event::Started { vertex: pinned.shown(id), reason: None });
                 Worked { outputs: vec![Stack(vec![self.remote_layer(vertex)?])], ran: true }
             }
         };
         if let Some(key) = definition {
             self.put_record(&key, &worked.outputs, existing)?;
+            if worked.ran && pinned.own_cancel.is_some() {
+                lock(&self.early).ran.insert(key, worked.outputs.clone());
+            }
         }
         Ok(worked)
     }
@@ -421,9 +472,23 @@ impl Session<'_> {
         }
     }
 
+    /// What a derivation made of inputs that held the same. It is a function of them, so the whole of it is known.
+    fn derived_before(&self, vertex: &Vertex, key: &CacheKey) -> Option<Outputs> {
+        if vertex.no_lookup {
+            return None;
+        }
+        let outputs = parse_record(&self.driver.store.record(key).ok()??)?;
+        (outputs.len() == 1 && outputs.iter().all(|stack| self.can_be_had(stack, Need::Blob)))
+            .then_some(outputs)
+    }
+
     pub(crate) fn claim(&self, key: &CacheKey) -> Result<kiln_store::Claim, BuildError> {
-        self.driver.store.claim(key, self.cancel).map_err(|error| {
-            if self.cancel.is_cancelled() {
+        self.claim_unless(key, self.cancel)
+    }
+
+    fn claim_unless(&self, key: &CacheKey, cancel: &Cancel) -> Result<kiln_store::Claim, BuildError> {
+        self.driver.store.claim(key, cancel).map_err(|error| {
+            if cancel.is_cancelled() {
                 BuildError::Cancelled
             } else {
                 BuildError::world("could not wait for another build of the same step", error)
@@ -459,7 +524,8 @@ struct Worked {
 
 /// Which vertices have been reported. Each is, exactly once.
 struct Endings<'s> {
-    session: &'s dyn kiln_core::EventSink,
+    session: &'s Session<'s>,
+    pinned: &'s Pinned,
     open: Vec<bool>,
     /// Steps, as people count them: what runs or copies, not where things come from.
     steps: Vec<bool>,
@@ -467,23 +533,28 @@ struct Endings<'s> {
 }
 
 impl<'s> Endings<'s> {
-    fn new(session: &'s Session<'_>, pinned: &Pinned) -> Self {
+    fn new(session: &'s Session<'_>, pinned: &'s Pinned) -> Self {
         let steps = pinned.graph.vertices().iter().map(|vertex| crate::plan::is_step(&vertex.op)).collect();
-        Self { session: session.events, open: pinned.reachable.clone(), steps, counts: Counts::default() }
+        Self { session, pinned, open: pinned.reachable.clone(), steps, counts: Counts::default() }
     }
 
     fn end(&mut self, vertex: VertexId, ending: Ending) {
         if !std::mem::replace(&mut self.open[vertex], false) {
             return;
         }
-        if self.steps[vertex] {
+        if self.steps[vertex] && !(ending == Ending::Cached && self.ran_early(vertex)) {
             match ending {
                 Ending::Done => self.counts.ran += 1,
                 Ending::Cached => self.counts.cached += 1,
                 Ending::Failed | Ending::Cancelled => {}
             }
         }
-        self.session.emit(Event::Finished { vertex, ending });
+        self.session.events.emit(Event::Finished { vertex: self.pinned.shown(vertex), ending });
+    }
+
+    /// It ran in this build already, for a plugin that was planning, and was counted.
+    fn ran_early(&self, vertex: VertexId) -> bool {
+        self.pinned.record_key(vertex).is_some_and(|key| lock(&self.session.early).ran.contains_key(&key))
     }
 
     /// What was not needed any more: for want of a change, or because something else failed.

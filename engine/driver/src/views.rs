@@ -13,6 +13,7 @@ use kiln_store::Store;
 use crate::context::{LocalContext, read_stored};
 use crate::error::BuildError;
 use crate::forms::Forms;
+use crate::lazy::{Desk, Fetched};
 use crate::outcome::SourceTexts;
 
 /// A merged tree whose files lie in contexts of this build or in directories of the store.
@@ -20,11 +21,18 @@ pub(crate) struct View {
     merged: Merged,
     store: Store,
     contexts: Vec<Arc<LocalContext>>,
+    /// Who makes layers readable that are not, and which are by now.
+    desk: Option<(Desk, Fetched)>,
 }
 
 impl View {
     pub(crate) fn new(merged: Merged, forms: &Forms<'_>) -> Self {
-        Self { merged, store: forms.store.clone(), contexts: forms.contexts() }
+        Self { merged, store: forms.store.clone(), contexts: forms.contexts(), desk: None }
+    }
+
+    /// With layers that become readable when a file of theirs is wanted.
+    pub(crate) fn fetching(self, desk: Desk) -> Self {
+        Self { desk: Some((desk, Fetched::default())), ..self }
     }
 
     fn view(&self) -> MergedView<'_> {
@@ -34,6 +42,9 @@ impl View {
 
 impl ContentReader for View {
     fn read(&self, content: &Content, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
+        if let (Place::Layer { layer, .. }, Some((desk, fetched))) = (&content.place, &self.desk) {
+            fetched.ensure(layer, desk)?;
+        }
         let read = match &content.place {
             Place::Context { context, .. } => self.contexts[*context as usize].read(content, offset, max),
             _ => read_stored(&self.store, content, offset, max),
