@@ -2,11 +2,13 @@
 //!
 //! A layer tar becomes a stream of [`kiln_core::Entry`] values and back ([`layer`]), and archives of other kinds become
 //! entries ([`archive`]); bytes become blobs ([`blob`], [`compression`]); manifests, indexes and configurations become
-//! records ([`document`]); images lie in directories and archives ([`layout`]) or in registries ([`registry`]), single
-//! files on servers ([`web`]). It knows nothing of how a store keeps layers, of mounts, or of what a build is.
+//! records ([`document`]); images lie in directories and archives ([`layout`]) or in registries ([`registry`]), where
+//! WebAssembly components lie as well ([`artifact`]); single files lie on servers ([`web`]). It knows nothing of how a
+//! store keeps layers, of mounts, or of what a build is.
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod artifact;
 pub mod blob;
 pub mod compression;
 pub mod document;

@@ -186,6 +186,6 @@ fn check_size(bytes: &[u8]) -> Result<(), DocumentError> {
     }
 }
 
-fn to_json(document: &impl Serialize) -> Vec<u8> {
+pub(crate) fn to_json(document: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(document).expect("maps with text keys and numbers are always JSON")
 }

@@ -6,6 +6,7 @@ mod error;
 pub(crate) mod exchange;
 mod pull;
 mod push;
+mod referrers;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transport;
@@ -21,6 +22,7 @@ pub use credentials::{Credential, Credentials, CredentialsError, Secret};
 pub use error::{MirrorFailure, RegistryError, Said};
 pub use pull::{PulledImage, ResolvedManifest};
 pub use push::Pushed;
+pub use referrers::{SignError, VerifyError};
 pub use transport::Patience;
 
 /// What is configured for one host.

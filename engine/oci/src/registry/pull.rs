@@ -150,7 +150,7 @@ impl Registry {
         Ok(ResolvedManifest { digest: found, media_type, bytes, host: endpoint.host.clone() })
     }
 
-    fn read_document(
+    pub(super) fn read_document(
         &self,
         request: &Request<'_>,
         response: Response<ureq::Body>,

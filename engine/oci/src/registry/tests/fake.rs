@@ -8,9 +8,9 @@ use super::*;
 
 /// What the fake was asked.
 #[derive(Clone, Debug)]
-struct Asked {
-    method: String,
-    path: String,
+pub(super) struct Asked {
+    pub(super) method: String,
+    pub(super) path: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
 }
@@ -21,7 +21,7 @@ impl Asked {
     }
 }
 
-struct Answer {
+pub(super) struct Answer {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
@@ -31,12 +31,12 @@ struct Answer {
     hang: bool,
 }
 
-fn answer(status: u16, body: &[u8]) -> Answer {
+pub(super) fn answer(status: u16, body: &[u8]) -> Answer {
     Answer { status, headers: Vec::new(), body: body.to_vec(), cut: None, hang: false }
 }
 
 impl Answer {
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
@@ -45,13 +45,13 @@ impl Answer {
 type Handler = dyn Fn(usize, &Asked) -> Answer + Send + Sync;
 
 /// An HTTP server that answers as the test says; the handler is told the number of the request.
-struct Fake {
+pub(super) struct Fake {
     host: String,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Fake {
-    fn start(handler: impl Fn(usize, &Asked) -> Answer + Send + Sync + 'static) -> Self {
+    pub(super) fn start(handler: impl Fn(usize, &Asked) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -71,11 +71,11 @@ impl Fake {
         self.asked.lock().unwrap().clone()
     }
 
-    fn reference(&self, rest: &str) -> ImageRef {
+    pub(super) fn reference(&self, rest: &str) -> ImageRef {
         reference(&format!("{}/{rest}", self.host))
     }
 
-    fn client(&self) -> Registry {
+    pub(super) fn client(&self) -> Registry {
         client(&[(&self.host, plain())], Credentials::anonymous())
     }
 }

@@ -2,6 +2,7 @@
 
 mod fake;
 mod real;
+mod signatures;
 
 use std::sync::Arc;
 use std::time::Duration;

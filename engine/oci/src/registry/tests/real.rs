@@ -7,13 +7,13 @@ use kiln_core::Platform;
 use super::*;
 
 /// A registry of the Debian package `docker-registry`, gone with the value.
-struct RealRegistry {
+pub(super) struct RealRegistry {
     host: String,
     server: Child,
     directory: tempfile::TempDir,
 }
 
-enum Guard {
+pub(super) enum Guard {
     Nobody,
     /// User `me`, password `se:cret`.
     Password,
@@ -21,7 +21,7 @@ enum Guard {
 }
 
 impl RealRegistry {
-    fn start(guard: &Guard) -> Self {
+    pub(super) fn start(guard: &Guard) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -76,11 +76,11 @@ impl RealRegistry {
         self.directory.path()
     }
 
-    fn reference(&self, rest: &str) -> ImageRef {
+    pub(super) fn reference(&self, rest: &str) -> ImageRef {
         reference(&format!("{}/{rest}", self.host))
     }
 
-    fn client(&self) -> Registry {
+    pub(super) fn client(&self) -> Registry {
         client(&[(&self.host, plain())], Credentials::anonymous())
     }
 }
