@@ -71,7 +71,7 @@ pub enum Command {
     Image(ImageCommand),
     /// Run an image in the sandbox
     Run(RunArgs),
-    /// Look at plugins
+    /// Look at, publish and fetch plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Show what the store holds and how much disk it takes
@@ -157,6 +157,14 @@ pub struct BuildArgs {
 
     #[command(flatten)]
     pub plugins: PluginArgs,
+
+    /// Use plugins only as kiln.lock has them; fail where it would have to change
+    #[arg(long)]
+    pub locked: bool,
+
+    /// File that says what names of plugins mean [default: kiln.lock in the context, if that is a directory]
+    #[arg(long, value_name = "FILE")]
+    pub lock_file: Option<PathBuf>,
 
     /// Network of RUN steps that do not say otherwise
     #[arg(long, value_enum, default_value = "default")]

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use kiln_core::graph::Ulimit;
 use kiln_core::{Cancel, Diagnostic, Event, EventSink, ImageRef, Platform, Request};
 use kiln_driver::{
-    BuildError, BuildFile, BuildRequest, Compression, ContextLocation, Destination, Driver, NetworkMode,
-    Outcome, OutputKind, OutputSpec, Secret, SourceTexts, SshSource,
+    BuildError, BuildFile, BuildRequest, Compression, ContextLocation, Destination, Driver, LockUse,
+    NetworkMode, Outcome, OutputKind, OutputSpec, Secret, SourceTexts, SshSource,
 };
 
 use crate::args::{BuildArgs, NetworkArg, ProgressMode};
@@ -40,6 +40,7 @@ pub fn run(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) 
         request.frontend_name.clone_from(&project.frontend);
     }
     let grants: Vec<String> = request.allow.iter().filter(|right| is_grant(right)).cloned().collect();
+    driver.use_lock(lock_use(args, &request));
     driver.set_up_plugins(&loading::setup(config, &project, &args.plugins, &grants)?)?;
     let mode = mode(args);
     if matches!(mode, Mode::Tty | Mode::Plain) {
@@ -140,7 +141,7 @@ fn announce(args: &BuildArgs, request: &BuildRequest, outcome: &Outcome, mode: M
 }
 
 /// Written beside and renamed, so that a reader never sees half of it.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.tmp", std::process::id()));
     let beside = PathBuf::from(beside);
@@ -250,6 +251,15 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         proxies,
         annotations: args.annotations.iter().map(|text| annotation(text)).collect::<Result<_>>()?,
     })
+}
+
+/// The lock file stands beside the sources, wherever that is a directory of this machine.
+fn lock_use(args: &BuildArgs, request: &BuildRequest) -> LockUse {
+    let beside = match &request.context {
+        ContextLocation::Directory(directory) => Some(directory.join("kiln.lock")),
+        _ => None,
+    };
+    LockUse { path: args.lock_file.clone().or(beside), locked: args.locked }
 }
 
 pub fn network(network: NetworkArg) -> NetworkMode {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use kiln_driver::{Date, Exemption, Origin, PluginSource, PluginUse, RegistryHost};
+use kiln_driver::{Date, Exemption, Origin, PluginSource, PluginUse, RegistryHost, Trust};
 use serde::Deserialize;
 
 use table::{PluginTable, plugin_use};
@@ -20,6 +20,7 @@ pub struct Config {
     /// Keyword, and the plugin that is to have it.
     pub instructions: BTreeMap<String, String>,
     pub exemptions: Vec<Exemption>,
+    pub trust: Trust,
 }
 
 /// What can be configured. A key that kiln does not know is an error: it would be believed to do something.
@@ -34,6 +35,8 @@ struct File {
     instructions: BTreeMap<String, String>,
     #[serde(default)]
     exemptions: Vec<ExemptionTable>,
+    #[serde(default)]
+    trust: TrustTable,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -43,6 +46,24 @@ struct Host {
     plain_http: Option<bool>,
     /// A file of PEM certificates to trust besides the usual ones.
     ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct TrustTable {
+    #[serde(default)]
+    keys: Vec<PathBuf>,
+    #[serde(default)]
+    require: Vec<String>,
+}
+
+impl TrustTable {
+    /// Adds what the file says to what others said: none takes away from another. Paths are beside the file.
+    fn add_to(self, trust: &mut Trust, file: &Path) {
+        let beside = file.parent().unwrap_or(Path::new(""));
+        trust.keys.extend(self.keys.into_iter().map(|key| beside.join(key)));
+        trust.require.extend(self.require);
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -121,6 +142,7 @@ pub fn read() -> Result<Config> {
             plugins.entry(name).or_default().say(table, &path);
         }
         config.instructions.extend(file.instructions);
+        file.trust.add_to(&mut config.trust, &path);
         config.exemptions.extend(file.exemptions.into_iter().map(|table| Exemption {
             rule: table.rule,
             scope: table.scope,

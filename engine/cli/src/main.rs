@@ -83,6 +83,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         root,
         registries: config.registries.clone(),
         builtins: kiln_bundle::BUILTINS,
+        trust: config.trust.clone(),
         cancel: cancel.clone(),
     };
     let driver = Driver::open(settings, privileges)?;

@@ -11,6 +11,7 @@ use kiln_oci::{Descriptor, ImageDocument, Index, Manifest, media_type};
 use kiln_store::BlobNote;
 
 use crate::Driver;
+use crate::artifact::is_plugin_name;
 use crate::error::BuildError;
 use crate::forms::{AS_PULLED, Forms, Origin, read_document};
 use crate::source::image::PULLED;
@@ -27,9 +28,14 @@ enum Kept {
     Named(ImageRef),
     Pulled(ImageRef),
     Unnamed,
+    /// Of a plugin, which is no image.
+    Plugin,
 }
 
 fn kept(reference: &str) -> Kept {
+    if is_plugin_name(reference) {
+        return Kept::Plugin;
+    }
     if let Some(name) = reference.strip_prefix(PULLED)
         && let Ok(name) = ImageRef::parse(name)
     {
@@ -100,10 +106,17 @@ impl Driver {
         read_document(&self.store, digest)
     }
 
+    /// References of images with what they name, sorted.
+    fn image_names(&self) -> Result<Vec<(String, BlobDigest)>, BuildError> {
+        let mut known =
+            self.store.images().map_err(|error| BuildError::world("could not read the store", error))?;
+        known.retain(|(reference, _)| !is_plugin_name(reference));
+        Ok(known)
+    }
+
     /// The digest that a name, a digest or the beginning of one stands for, and where it was pulled from.
     pub(crate) fn find_digest(&self, image: &str) -> Result<(BlobDigest, Option<ImageRef>), BuildError> {
-        let known =
-            self.store.images().map_err(|error| BuildError::world("could not read the store", error))?;
+        let known = self.image_names()?;
         if let Ok(name) = ImageRef::parse(image) {
             let name = name.or_latest();
             let full = name.to_string();
@@ -129,7 +142,7 @@ impl Driver {
                 [(reference, digest)] => {
                     let from = match kept(reference) {
                         Kept::Pulled(name) => Some(name),
-                        Kept::Named(_) | Kept::Unnamed => None,
+                        Kept::Named(_) | Kept::Unnamed | Kept::Plugin => None,
                     };
                     return Ok((*digest, from));
                 }
@@ -144,7 +157,7 @@ impl Driver {
         }
         let near = known.iter().filter_map(|(reference, _)| match kept(reference) {
             Kept::Named(name) | Kept::Pulled(name) => Some(name.familiar()),
-            Kept::Unnamed => None,
+            Kept::Unnamed | Kept::Plugin => None,
         });
         let near = near
             .filter(|name| name.split(':').next() == image.split(':').next())
@@ -220,8 +233,7 @@ impl Driver {
 
     /// Takes names away; all of them exist, or none is taken. Returns them in full.
     pub fn untag(&self, images: &[String]) -> Result<Vec<String>, BuildError> {
-        let known =
-            self.store.images().map_err(|error| BuildError::world("could not read the store", error))?;
+        let known = self.image_names()?;
         let mut references = Vec::new();
         for image in images {
             let full = ImageRef::parse(image).map(|name| name.or_latest().to_string()).unwrap_or_default();
@@ -258,7 +270,7 @@ impl Driver {
             let known =
                 self.store.images().map_err(|error| BuildError::world("could not read the store", error))?;
             for (reference, _) in known {
-                if matches!(kept(&reference), Kept::Pulled(_) | Kept::Unnamed) {
+                if matches!(kept(&reference), Kept::Pulled(_) | Kept::Unnamed | Kept::Plugin) {
                     self.store.remove_image(&reference).map_err(|error| {
                         BuildError::world(format!("could not remove `{reference}`"), error)
                     })?;

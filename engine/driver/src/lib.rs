@@ -5,6 +5,7 @@
 
 mod agent;
 mod archive;
+mod artifact;
 mod call;
 mod client;
 mod context;
@@ -53,6 +54,10 @@ use kiln_store::{OwnerMapping, Store};
 pub use kiln_store::{PruneOptions, Pruned};
 
 pub use agent::SshSource;
+pub use artifact::{
+    InspectedPlugin, LockUse, PublishedPlugin, PulledPlugin, SCHEME as PLUGIN_SCHEME, Trust, UpdatedPlugin,
+    plugin_reference,
+};
 pub use call::{Check, Finding};
 pub use context::local_context;
 pub use error::{BuildError, StepFailure};
@@ -77,6 +82,7 @@ pub struct Settings {
     pub root: PathBuf,
     pub registries: BTreeMap<String, RegistryHost>,
     pub builtins: &'static [Builtin],
+    pub trust: Trust,
     /// Ends what waits for a registry.
     pub cancel: Arc<Cancel>,
 }
@@ -85,6 +91,9 @@ pub struct Settings {
 pub struct Driver {
     store: Store,
     registries: registries::Registries,
+    trust: Trust,
+    /// Of the build that is to come.
+    lock_use: Mutex<LockUse>,
     web: kiln_oci::web::Web,
     /// Replaced as a whole when one is added: a build asks those there were when it began.
     plugins: Mutex<Arc<kiln_plugin::Host>>,
@@ -133,6 +142,8 @@ impl Driver {
             store,
             web: kiln_oci::web::Web::new(kiln_oci::Patience::DEFAULT, settings.cancel.clone()),
             registries: registries::Registries::new(settings.registries, settings.cancel),
+            trust: settings.trust,
+            lock_use: Mutex::default(),
             plugins: Mutex::new(Arc::new(plugins)),
             loaded: Mutex::default(),
             sandbox: OnceLock::new(),

@@ -6,10 +6,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kiln_core::{Diagnostic, Digest};
+use kiln_core::{Diagnostic, Digest, ImageRef};
 use kiln_plugin::{Addition, Grant, LoadError, PluginSummary};
 
 use crate::Driver;
+use crate::artifact::plugin_reference;
 use crate::error::BuildError;
 use crate::exemptions::Exemption;
 use crate::forms::{lock, one_line};
@@ -20,7 +21,7 @@ pub struct PluginUse {
     /// Absent: as the plugin calls itself.
     pub name: Option<String>,
     pub source: PluginSource,
-    /// SHA-256 of a file's component; of an artifact in a registry, the digest of its manifest.
+    /// SHA-256 of the component; of an artifact in a registry, it may as well be the digest of its manifest.
     pub digest: Option<Digest>,
     pub allow: Vec<Grant>,
     pub options: Vec<(String, String)>,
@@ -164,7 +165,7 @@ impl Driver {
                     .map_err(|source| refused(wanted, LoadError::Read { file: file.clone(), source }))?;
                 (wasm, wanted.digest)
             }
-            PluginSource::Registry(reference) => (self.fetch_plugin(reference, wanted)?, None),
+            PluginSource::Registry(reference) => (self.plugin_of_build(reference, wanted.digest)?, None),
             PluginSource::Builtin(name) => match self.host().on_request(name) {
                 Ok(wasm) => (wasm.to_vec(), wanted.digest),
                 Err(known) => {
@@ -202,12 +203,13 @@ impl Driver {
         Ok(())
     }
 
-    /// The component of an artifact.
-    fn fetch_plugin(&self, reference: &str, wanted: &PluginUse) -> Result<Vec<u8>, BuildError> {
-        Err(wrong(format!(
-            "the plugin `oci://{reference}` of {} cannot be used: this kiln takes plugins from files only",
-            wanted.origin
-        )))
+    /// Those of the plugins that were taken in which are from registries: how each is called, and its name there.
+    pub fn plugins_of_registries(&self) -> Vec<(String, ImageRef)> {
+        let named = |loaded: &Loaded| match &loaded.wanted.source {
+            PluginSource::File(_) | PluginSource::Builtin(_) => None,
+            PluginSource::Registry(text) => Some((loaded.summary.name.clone(), plugin_reference(text).ok()?)),
+        };
+        lock(&self.loaded).iter().filter_map(named).collect()
     }
 
     /// Changes the host that builds which begin from now on will have.

@@ -338,6 +338,16 @@ impl Host {
         Ok(self.candidate(engine, None, &file.display().to_string(), &read(file)?, None)?.summary)
     }
 
+    /// What a component says about itself, with nothing granted to it. `place` is where it is from, for messages.
+    ///
+    /// # Errors
+    ///
+    /// When it is no plugin.
+    pub fn inspect_bytes(&self, place: &str, wasm: &[u8]) -> Result<PluginSummary, LoadError> {
+        let engine = engine("plugin")?;
+        Ok(self.candidate(engine, None, place, wasm, None)?.summary)
+    }
+
     /// Everything loaded and built in, in that order of precedence: built-in first.
     ///
     /// # Errors

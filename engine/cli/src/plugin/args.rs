@@ -1,5 +1,7 @@
 //! The command line of `kiln plugin`.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use super::componentize::ComponentizeArgs;
@@ -12,7 +14,7 @@ pub enum PluginCommand {
     New(NewArgs),
     /// Make a component of a core WebAssembly module, as compilers for C write it
     Componentize(ComponentizeArgs),
-    /// List the plugins that a build would have
+    /// List the plugins that a build would have, and those that were pulled
     Ls {
         #[arg(long = "plugin", value_name = "[NAME=]FILE|oci://REF")]
         plugins: Vec<String>,
@@ -24,9 +26,48 @@ pub enum PluginCommand {
     },
     /// Show what a plugin is and what it asks for, granting it nothing
     Inspect {
-        /// A file, or the name of a plugin that ships with kiln
+        /// A file, oci://REGISTRY/REPOSITORY[:TAG][@DIGEST], or the name of a plugin that ships with kiln
         plugin: String,
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
+    },
+    /// Send a plugin to a registry
+    Push {
+        file: PathBuf,
+        #[arg(value_name = "REGISTRY/REPOSITORY[:TAG]")]
+        reference: String,
+    },
+    /// Fetch a plugin from a registry into the store
+    Pull {
+        #[arg(value_name = "REGISTRY/REPOSITORY[:TAG][@DIGEST]")]
+        reference: String,
+        /// Write the component to a file as well
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Remove names of pulled plugins; the bytes go with `kiln prune`
+    Rm {
+        /// Name or digest
+        #[arg(required = true, value_name = "PLUGIN")]
+        plugins: Vec<String>,
+    },
+    /// Sign a plugin in a registry, as cosign does
+    Sign {
+        /// Private key: ECDSA on P-256 or Ed25519, in PEM (PKCS #8)
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[arg(value_name = "REGISTRY/REPOSITORY[:TAG][@DIGEST]")]
+        reference: String,
+    },
+    /// Let the names in kiln.lock stand for what registries say now
+    Update {
+        /// Names or sources of the file; an oci:// source that it does not have is added [default: all]
+        #[arg(value_name = "PLUGIN")]
+        plugins: Vec<String>,
+        #[arg(long, value_name = "FILE", default_value = "kiln.lock")]
+        lock_file: PathBuf,
+        /// Take a plugin that wants this now and did not before; may be repeated
+        #[arg(long, value_name = "CAPABILITY")]
+        accept: Vec<String>,
     },
 }

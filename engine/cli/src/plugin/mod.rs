@@ -3,10 +3,11 @@
 mod args;
 mod componentize;
 mod new;
+mod registry;
 mod show;
 
 use anyhow::Result;
-use kiln_driver::Driver;
+use kiln_driver::{Driver, PLUGIN_SCHEME, plugin_reference};
 
 use crate::config::Config;
 use crate::exit::Exit;
@@ -22,9 +23,21 @@ pub fn run(command: &PluginCommand, config: &Config, driver: &Driver) -> Result<
         PluginCommand::Ls { plugins, allow, format } => {
             let args = PluginArgs { plugins: plugins.clone(), ..PluginArgs::default() };
             driver.set_up_plugins(&loading::setup(config, &Project::default(), &args, allow)?)?;
-            show::list(&driver.plugins()?, *format)?;
+            let (plugins, pulled) = (driver.plugins()?, driver.pulled_plugins()?);
+            show::list(&plugins, &driver.plugins_of_registries(), &pulled, *format)?;
+        }
+        PluginCommand::Inspect { plugin, format } if plugin.starts_with(PLUGIN_SCHEME) => {
+            let inspected = driver.inspect_remote_plugin(&plugin_reference(plugin)?)?;
+            show::inspect_remote(&inspected, *format)?;
         }
         PluginCommand::Inspect { plugin, format } => show::inspect(&driver.inspect_plugin(plugin)?, *format)?,
+        PluginCommand::Push { file, reference } => registry::push(file, reference, driver)?,
+        PluginCommand::Pull { reference, output } => registry::pull(reference, output.as_deref(), driver)?,
+        PluginCommand::Rm { plugins } => registry::remove(plugins, driver)?,
+        PluginCommand::Sign { key, reference } => registry::sign(key, reference, driver)?,
+        PluginCommand::Update { plugins, lock_file, accept } => {
+            registry::update(plugins, lock_file, accept, driver)?;
+        }
     }
     Ok(Exit::Built)
 }

@@ -1,31 +1,124 @@
 //! What a plugin is, as a table, as text and as JSON.
 
 use anyhow::Result;
-use kiln_driver::PluginSummary;
+use kiln_core::ImageRef;
+use kiln_driver::{InspectedPlugin, PLUGIN_SCHEME, PluginSummary, PulledPlugin};
 use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::table;
 
-pub fn list(plugins: &[PluginSummary], format: Format) -> Result<()> {
-    if format == Format::Json {
-        let plugins: Vec<Value> = plugins.iter().map(summary).collect();
-        return table::put(&format!("{:#}\n", json!(plugins)));
-    }
-    let rows: Vec<_> = plugins
+/// `sources` tells which of `plugins` are from registries; of `pulled`, those are shown that no build would have anyway.
+pub fn list(
+    plugins: &[PluginSummary],
+    sources: &[(String, ImageRef)],
+    pulled: &[PulledPlugin],
+    format: Format,
+) -> Result<()> {
+    let source = |plugin: &PluginSummary| {
+        let named = sources.iter().find(|(name, _)| *name == plugin.name);
+        named.map(|(_, source)| format!("{PLUGIN_SCHEME}{}", source.familiar()))
+    };
+    let shown_already: Vec<String> = sources.iter().map(|(_, source)| source.familiar()).collect();
+    let pulled: Vec<PulledPlugin> = pulled
         .iter()
-        .map(|plugin| {
-            vec![
-                plugin.name.clone(),
-                plugin.version.clone(),
-                plugin.digest.short(),
-                plugin.kinds.join(","),
-                if plugin.builtin { "built in" } else { "file" }.to_owned(),
-                keywords(plugin).join(" "),
-            ]
+        .cloned()
+        .map(|mut plugin| {
+            plugin.names.retain(|name| !shown_already.contains(name));
+            plugin
         })
         .collect();
+    if format == Format::Json {
+        let had = plugins.iter().map(|plugin| {
+            let mut value = summary(plugin);
+            value["source"] = json!(source(plugin));
+            value
+        });
+        let plugins = had.chain(pulled.iter().flat_map(of_registry));
+        return table::put(&format!("{:#}\n", json!(plugins.collect::<Vec<Value>>())));
+    }
+    let row = |plugin: &PluginSummary, from: &str| {
+        vec![
+            plugin.name.clone(),
+            plugin.version.clone(),
+            plugin.digest.short(),
+            plugin.kinds.join(","),
+            from.to_owned(),
+            keywords(plugin).join(" "),
+        ]
+    };
+    let from = |plugin: &PluginSummary| match source(plugin) {
+        Some(source) => source,
+        None if plugin.builtin => "built in".to_owned(),
+        None => "file".to_owned(),
+    };
+    let mut rows: Vec<_> = plugins.iter().map(|plugin| row(plugin, &from(plugin))).collect();
+    for plugin in &pulled {
+        rows.extend(plugin.names.iter().map(|name| {
+            let from = format!("{PLUGIN_SCHEME}{name}");
+            match &plugin.summary {
+                Some(summary) => row(summary, &from),
+                None => {
+                    let [title, version] = [&plugin.title, &plugin.version].map(|text| shown(text));
+                    vec![
+                        title,
+                        version,
+                        plugin.wasm.0.short(),
+                        "not usable here".to_owned(),
+                        from,
+                        String::new(),
+                    ]
+                }
+            }
+        }));
+    }
     table::print(&["NAME", "VERSION", "DIGEST", "KIND", "FROM", "INSTRUCTIONS"], &[], &rows)
+}
+
+/// A text out of a registry's document, as far as it goes on one line.
+fn shown(text: &str) -> String {
+    match text.chars().filter(|c| !c.is_control()).take(40).collect::<String>() {
+        text if text.is_empty() => "-".to_owned(),
+        text => text,
+    }
+}
+
+/// One value for each name under which it was pulled.
+fn of_registry(plugin: &PulledPlugin) -> Vec<Value> {
+    let mut value = match &plugin.summary {
+        Some(known) => summary(known),
+        None => json!({
+            "name": plugin.title,
+            "version": plugin.version,
+            "digest": plugin.wasm.to_string(),
+            "size": plugin.size_bytes,
+            "builtin": false,
+        }),
+    };
+    value["manifest"] = json!(plugin.manifest.to_string());
+    let each = plugin.names.iter().map(|name| {
+        let mut value = value.clone();
+        value["source"] = json!(format!("{PLUGIN_SCHEME}{name}"));
+        value
+    });
+    each.collect()
+}
+
+/// A plugin that is in a registry, with whether the configuration lets it be used.
+pub fn inspect_remote(plugin: &InspectedPlugin, format: Format) -> Result<()> {
+    if format == Format::Json {
+        let mut value = summary(&plugin.summary);
+        value["source"] = json!(plugin.reference);
+        value["manifest"] = json!(plugin.manifest.to_string());
+        value["refusal"] = json!(plugin.refusal.as_ref().map(|refusal| &refusal.message));
+        return table::put(&format!("{value:#}\n"));
+    }
+    inspect(&plugin.summary, format)?;
+    table::put(&format!("source        {}\nmanifest      {}\n", plugin.reference, plugin.manifest))?;
+    if let Some(refusal) = &plugin.refusal {
+        tellln!("note: {}", refusal.message);
+    }
+    Ok(())
 }
 
 pub fn inspect(plugin: &PluginSummary, format: Format) -> Result<()> {

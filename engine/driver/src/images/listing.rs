@@ -80,7 +80,7 @@ impl Driver {
                 Kept::Named(name) => (Some(name.familiar()), false),
                 Kept::Pulled(name) if all => (Some(name.familiar()), true),
                 Kept::Unnamed if all => (None, false),
-                Kept::Pulled(_) | Kept::Unnamed => continue,
+                Kept::Pulled(_) | Kept::Unnamed | Kept::Plugin => continue,
             };
             // Something that was collected under us is no reason to show nothing.
             let Ok(images) = self.images_of(&digest, None) else { continue };
@@ -155,7 +155,7 @@ impl Driver {
             .filter(|(_, digest)| *digest == top)
             .filter_map(|(reference, _)| match kept(&reference) {
                 Kept::Named(name) | Kept::Pulled(name) => Some(name.familiar()),
-                Kept::Unnamed => None,
+                Kept::Unnamed | Kept::Plugin => None,
             })
             .collect();
         Ok(json!({ "digest": top.to_string(), "names": names, "images": all }))
