@@ -12,6 +12,7 @@ mod server;
 mod space;
 mod steps;
 
+mod authoring;
 mod bad_input;
 mod bad_registry;
 mod cache;

@@ -166,6 +166,11 @@ pub struct BuildArgs {
     #[arg(long, value_name = "FILE")]
     pub lock_file: Option<PathBuf>,
 
+    /// Write each call of a plugin that does not ship with kiln into a directory, for `kiln plugin test`; secret options
+    /// and the credentials of addresses are left out
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+
     /// Network of RUN steps that do not say otherwise
     #[arg(long, value_enum, default_value = "default")]
     pub network: NetworkArg,

@@ -27,6 +27,17 @@ use crate::report::{self, Style};
 const MOST_SHOWN: usize = 50;
 
 pub fn run(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+    let Some(directory) = &args.record else { return perform(args, config, driver, cancel) };
+    let recorder = driver.record_plugins(directory)?;
+    let exit = perform(args, config, driver, cancel);
+    match recorder.failure() {
+        Some(error) => Err(error)
+            .with_context(|| format!("could not write down a plugin's call in `{}`", directory.display())),
+        None => exit,
+    }
+}
+
+fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
     let call = call(args)?;
     let notes = args.compat.notes()?;
     let mut request = request(args)?;

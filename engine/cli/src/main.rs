@@ -91,7 +91,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
         Command::Build(args) => build::run(args, &config, &driver, &cancel),
         Command::Image(command) => image::run(command, &driver, &cancel),
         Command::Run(args) => run::run(args, &driver, &cancel),
-        Command::Plugin(command) => plugin::run(command, &config, &driver),
+        Command::Plugin(command) => plugin::run(command, &config, &driver, &cancel),
         Command::Du(args) => housekeeping::du(args, &driver),
         Command::Prune(args) => housekeeping::prune(args, &driver),
     }

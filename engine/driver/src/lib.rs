@@ -6,6 +6,7 @@
 mod agent;
 mod archive;
 mod artifact;
+mod authoring;
 mod call;
 mod client;
 mod context;
@@ -45,8 +46,8 @@ use kiln_core::{Cancel, EventSink};
 pub use kiln_oci::document::parse_time;
 pub use kiln_oci::registry::HostConfig as RegistryHost;
 pub use kiln_plugin::{
-    ArgumentInfo, Builtin, FrontendChoice, Grant, GrantError, LoadError, Need, Outline, PluginSummary,
-    TargetInfo, componentize,
+    ArgumentInfo, Builtin, CheckReport, FrontendChoice, Grant, GrantError, LoadError, Need, Outline,
+    PluginSummary, TargetInfo, componentize, record,
 };
 use kiln_sandbox::Sandbox;
 pub use kiln_sandbox::enter_if_helper;

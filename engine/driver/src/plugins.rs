@@ -213,7 +213,7 @@ impl Driver {
     }
 
     /// Changes the host that builds which begin from now on will have.
-    fn change_plugins<R>(&self, change: impl FnOnce(&mut kiln_plugin::Host) -> R) -> R {
+    pub(crate) fn change_plugins<R>(&self, change: impl FnOnce(&mut kiln_plugin::Host) -> R) -> R {
         // Only a host that nobody asks at this moment is changed in place.
         change(Arc::make_mut(&mut lock(&self.plugins)))
     }

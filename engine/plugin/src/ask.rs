@@ -13,6 +13,7 @@ use crate::convert::{Fault, findings, graph, plan};
 use crate::error::{CallError, DeriveError, Failure, LoadError, PlanError};
 use crate::outline::{self, Outline, TargetInfo};
 use crate::plugins::Host;
+use crate::record;
 use crate::state::Session;
 use crate::trees::OpenTree;
 
@@ -59,7 +60,12 @@ impl Host {
         let answer = self.in_session(&plugin, request, services, cancel, |instance| {
             const HOOK: &str = "build";
             let guest = instance.frontend()?;
-            let answer = instance.call(HOOK, |store| guest.call_build(store, &asked))?;
+            let answer = instance.recorded(
+                "frontend.build",
+                record::arguments!(asked),
+                || HOOK.to_owned(),
+                |store| guest.call_build(store, &asked),
+            )?;
             match answer {
                 Ok(answer) => plan::read(answer, request, &plugin.id.digest, &plugin.id.name)
                     .map(Ok)
@@ -95,7 +101,12 @@ impl Host {
         self.in_session(&plugin, request, services, cancel, |instance| {
             const HOOK: &str = "check";
             let guest = instance.frontend_check()?;
-            let found = instance.call(HOOK, |store| guest.call_check(store, &asked))?;
+            let found = instance.recorded(
+                "frontend-check.check",
+                record::arguments!(asked),
+                || HOOK.to_owned(),
+                |store| guest.call_check(store, &asked),
+            )?;
             findings::diagnostics(found, &plugin.id.name).map_err(|fault| bad_answer(&plugin, HOOK, &fault))
         })
     }
@@ -115,7 +126,12 @@ impl Host {
         self.outlined(frontend, request, services, cancel, |instance, plugin, asked| {
             const HOOK: &str = "list-targets";
             let guest = instance.frontend_outline()?;
-            match instance.call(HOOK, |store| guest.call_list_targets(store, asked))? {
+            match instance.recorded(
+                "frontend-outline.list-targets",
+                record::arguments!(asked),
+                || HOOK.to_owned(),
+                |store| guest.call_list_targets(store, asked),
+            )? {
                 Ok(targets) => Ok(Ok(targets.into_iter().map(outline::target).collect())),
                 Err(failure) => wrong(plugin, HOOK, failure.diagnostics).map(Err),
             }
@@ -137,7 +153,12 @@ impl Host {
         self.outlined(frontend, request, services, cancel, |instance, plugin, asked| {
             const HOOK: &str = "describe-target";
             let guest = instance.frontend_outline()?;
-            match instance.call(HOOK, |store| guest.call_describe_target(store, asked))? {
+            match instance.recorded(
+                "frontend-outline.describe-target",
+                record::arguments!(asked),
+                || HOOK.to_owned(),
+                |store| guest.call_describe_target(store, asked),
+            )? {
                 Ok(found) => Ok(Ok(outline::outline(found))),
                 Err(failure) => wrong(plugin, HOOK, failure.diagnostics).map(Err),
             }
@@ -170,9 +191,14 @@ impl Host {
             let guest = instance.derive()?;
             let mut trees = Vec::with_capacity(inputs.len());
             for view in inputs {
-                trees.push(instance.lend(OpenTree(view))?);
+                trees.push(instance.lend_next(OpenTree(view))?);
             }
-            let answer = instance.call(HOOK, |store| guest.call_derive(store, task, &trees))?;
+            let answer = instance.recorded(
+                "derive.derive",
+                || vec![task.into(), (0..).map(record::tree).take(count).collect()],
+                || HOOK.to_owned(),
+                |store| guest.call_derive(store, task, &trees),
+            )?;
             match answer {
                 Ok(answer) => {
                     let read = || {

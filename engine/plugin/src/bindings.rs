@@ -12,10 +12,12 @@ wasmtime::component::bindgen!({
             include kiln:plugin/frontend-plugin-full@0.1.0;
             include kiln:plugin/instruction-plugin@0.1.0;
             include kiln:plugin/policy-plugin@0.1.0;
+            include kiln:plugin/transform-plugin@0.1.0;
         }
     ",
     world: "kiln:host/everything",
     imports: { default: trappable },
+    additional_derives: [serde::Serialize, serde::Deserialize],
     with: {
         "kiln:plugin/trees.tree": crate::trees::OpenTree,
         "kiln:plugin/trees.change-list": crate::trees::ChangeList,

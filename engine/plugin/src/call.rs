@@ -3,14 +3,18 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use wasmtime::component::Instance as Started;
+use serde::Serialize;
+use serde_json::Value;
+use wasmtime::component::{Instance as Started, Resource};
 use wasmtime::{Store, Trap};
 
 use crate::bindings::hooks;
 use crate::bridge::HungUp;
 use crate::component::Plugin;
 use crate::error::{CallError, Failure, PluginError};
+use crate::record::{self, Ending, HostCall, Tape};
 use crate::state::{Cancelled, MAX_DEPTH, OutOfTime, Session, State, rearm};
+use crate::trees::OpenTree;
 
 /// A component in a store of its own. After a failed call it is good for nothing.
 pub(crate) struct Instance {
@@ -57,11 +61,67 @@ impl Instance {
         call(&mut self.store).map_err(|error| explain(&error, &self.store, &hook()))
     }
 
-    /// Hands a tree or a list of changes over, as an argument of the next call.
-    pub(crate) fn lend<T: Send + 'static>(
+    /// As [`Self::call`], taken down where the plugin has a recorder. `hook` is its name in records, `arguments` are one
+    /// for each parameter; trees among them have been lent in that order, and are numbered from 0.
+    pub(crate) fn recorded<R: Serialize>(
         &mut self,
-        it: T,
-    ) -> Result<wasmtime::component::Resource<T>, CallError> {
+        hook: &str,
+        arguments: impl FnOnce() -> Vec<Value>,
+        called: impl FnOnce() -> String,
+        call: impl FnOnce(&mut Store<State>) -> wasmtime::Result<R>,
+    ) -> Result<R, CallError> {
+        let plugin = Arc::clone(self.plugin());
+        let Some(recorder) = &plugin.recorder else { return self.call_as(called, call) };
+        let arguments = arguments();
+        let answer = self.call_as(called, call);
+        let (calls, _) = self.untape();
+        self.tape(Tape::default());
+        let ending = match &answer {
+            Ok(answer) => Ending::Answer(record::write(answer)),
+            Err(CallError::Failed(error)) => Ending::Failure(error.failure.to_string()),
+            Err(CallError::Cancelled) => return answer,
+        };
+        recorder.write(&plugin, hook, arguments, calls, ending);
+        answer
+    }
+
+    /// From here on what passes between plugin and host goes through `tape`.
+    pub(crate) fn tape(&mut self, tape: Tape) {
+        self.store.data_mut().tape = Some(tape);
+    }
+
+    /// What the tape took down, and what it was to play back and did not.
+    pub(crate) fn untape(&mut self) -> (Vec<HostCall>, Vec<HostCall>) {
+        self.store.data_mut().tape.take().map(|mut tape| tape.take()).unwrap_or_default()
+    }
+
+    /// Units of work of the last call, and bytes of linear memory.
+    pub(crate) fn used(&self) -> (u64, usize) {
+        let state = self.store.data();
+        let left = self.store.get_fuel().unwrap_or_default();
+        (state.session.limits.fuel.saturating_sub(left), state.meter.used())
+    }
+
+    /// Hands a tree over, as an argument of the next call.
+    pub(crate) fn lend_next(&mut self, tree: OpenTree) -> Result<Resource<OpenTree>, CallError> {
+        let lent = self.lend(tree)?;
+        if let Some(tape) = &mut self.store.data_mut().tape {
+            tape.opened(lent.rep());
+        }
+        Ok(lent)
+    }
+
+    /// As [`Self::lend_next`], for a tree that has a number already.
+    pub(crate) fn lend_tree(&mut self, tree: OpenTree, number: u32) -> Result<Resource<OpenTree>, CallError> {
+        let lent = self.lend(tree)?;
+        if let Some(tape) = &mut self.store.data_mut().tape {
+            tape.numbered(lent.rep(), number);
+        }
+        Ok(lent)
+    }
+
+    /// Hands something over, as an argument of the next call.
+    pub(crate) fn lend<T: Send + 'static>(&mut self, it: T) -> Result<Resource<T>, CallError> {
         let pushed = self.store.data_mut().table.push(it);
         pushed.map_err(|error| failed(self.plugin(), "start", Failure::Start(error.to_string())))
     }
@@ -90,6 +150,8 @@ hook! {
     frontend_outline: frontend_outline, "outline of a frontend";
     instruction: instruction, "instruction";
     derive: derive, "second half of a derivation";
+    frontend_detect: frontend_detect, "detection of a frontend";
+    image_transform: image_transform, "transform of images";
     policy_source: policy_source, "policy on sources";
     policy_graph: policy_graph, "policy on graphs";
     policy_exec: policy_exec, "policy on commands";

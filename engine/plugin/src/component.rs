@@ -1,5 +1,7 @@
 //! A component that was taken in: what it is called, what it can be asked, and the code.
 
+use std::sync::Arc;
+
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
@@ -7,6 +9,7 @@ use crate::bindings::hooks;
 use crate::contract;
 use crate::error::{PluginId, Refusal};
 use crate::grants::Granted;
+use crate::record::Recorder;
 use crate::state::State;
 
 /// Ready to be started any number of times.
@@ -21,6 +24,10 @@ pub(crate) struct Plugin {
     pub(crate) granted: Granted,
     /// Checked, with defaults.
     pub(crate) options: Vec<(String, String)>,
+    /// Names of options whose values are secret.
+    pub(crate) sensitive: Vec<String>,
+    /// Takes its calls down.
+    pub(crate) recorder: Option<Arc<Recorder>>,
 }
 
 /// Where in the component the functions of each interface are, for those that it exports.
@@ -31,6 +38,8 @@ pub(crate) struct Hooks {
     pub(crate) frontend_outline: Option<hooks::frontend_outline::GuestIndices>,
     pub(crate) instruction: Option<hooks::instruction::GuestIndices>,
     pub(crate) derive: Option<hooks::derive::GuestIndices>,
+    pub(crate) frontend_detect: Option<hooks::frontend_detect::GuestIndices>,
+    pub(crate) image_transform: Option<hooks::image_transform::GuestIndices>,
     pub(crate) policy_source: Option<hooks::policy_source::GuestIndices>,
     pub(crate) policy_graph: Option<hooks::policy_graph::GuestIndices>,
     pub(crate) policy_exec: Option<hooks::policy_exec::GuestIndices>,
@@ -66,7 +75,17 @@ impl Plugin {
         let hooks = Hooks::of(&component, &pre)?;
         let resolver = contract::interface("resolver");
         let resolves = component.component_type().imports(engine).any(|(name, _)| *name == resolver);
-        Ok(Self { id, component, pre, hooks, resolves, granted, options: Vec::new() })
+        Ok(Self {
+            id,
+            component,
+            pre,
+            hooks,
+            resolves,
+            granted,
+            options: Vec::new(),
+            sensitive: Vec::new(),
+            recorder: None,
+        })
     }
 }
 
@@ -90,6 +109,8 @@ impl Hooks {
             frontend_outline: hook!(frontend_outline, "frontend-outline"),
             instruction: hook!(instruction, "instruction"),
             derive: hook!(derive, "derive"),
+            frontend_detect: hook!(frontend_detect, "frontend-detect"),
+            image_transform: hook!(image_transform, "image-transform"),
             policy_source: hook!(policy_source, "policy-source"),
             policy_graph: hook!(policy_graph, "policy-graph"),
             policy_exec: hook!(policy_exec, "policy-exec"),

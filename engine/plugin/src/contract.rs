@@ -7,6 +7,7 @@ use wasmtime::{Engine, component::Component};
 use crate::bindings::wit;
 use crate::error::Refusal;
 use crate::grants::{Capability, Granted};
+use crate::record::{Taped, TapedHost};
 use crate::shape::Shape;
 use crate::state::State;
 
@@ -88,6 +89,16 @@ pub(crate) const HOOKS: [(&str, &str); 13] = [
 /// Kinds of plugin that this host has questions for. To take another and ask it nothing would be worse than to refuse
 /// it, for a policy above all.
 pub(crate) const ASKED: [&str; 2] = ["frontend", "instruction"];
+
+/// The contract as records name it.
+pub(crate) fn package() -> String {
+    format!("{PACKAGE}@{VERSION}")
+}
+
+/// Whether what was recorded under a contract of this name can be read now.
+pub(crate) fn is_readable(contract: &str) -> bool {
+    contract.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('@')).is_some_and(fits)
+}
 
 /// The name under which an interface of the contract is exported or imported.
 pub(crate) fn interface(name: &str) -> String {
@@ -227,15 +238,21 @@ pub(crate) fn linker(engine: &Engine, granted: &Granted) -> wasmtime::Result<Lin
     wit::instruction_types::add_to_linker::<State, Own>(&mut linker, |state| state)?;
     wit::frontend_types::add_to_linker::<State, Own>(&mut linker, |state| state)?;
     wit::policy_types::add_to_linker::<State, Own>(&mut linker, |state| state)?;
-    wit::trees::add_to_linker::<State, Own>(&mut linker, |state| state)?;
+    wit::trees::add_to_linker::<State, TapedHost>(&mut linker, |state| Taped(state))?;
     wit::progress::add_to_linker::<State, Own>(&mut linker, |state| state)?;
     for capability in Capability::ALL.into_iter().filter(|capability| granted.has(*capability)) {
         match capability {
-            Capability::Context => wit::contexts::add_to_linker::<State, Own>(&mut linker, |state| state)?,
-            Capability::Resolve => wit::resolver::add_to_linker::<State, Own>(&mut linker, |state| state)?,
-            Capability::Solve => wit::solver::add_to_linker::<State, Own>(&mut linker, |state| state)?,
+            Capability::Context => {
+                wit::contexts::add_to_linker::<State, TapedHost>(&mut linker, |state| Taped(state))?
+            }
+            Capability::Resolve => {
+                wit::resolver::add_to_linker::<State, TapedHost>(&mut linker, |state| Taped(state))?
+            }
+            Capability::Solve => {
+                wit::solver::add_to_linker::<State, TapedHost>(&mut linker, |state| Taped(state))?
+            }
             Capability::Instructions => {
-                wit::instructions::add_to_linker::<State, Own>(&mut linker, |state| state)?;
+                wit::instructions::add_to_linker::<State, TapedHost>(&mut linker, |state| Taped(state))?;
             }
         }
     }

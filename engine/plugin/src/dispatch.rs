@@ -10,6 +10,7 @@ use crate::component::Plugin;
 use crate::convert::{findings, told_pairs};
 use crate::error::{CallError, Failure, LoadError, PlanError};
 use crate::keywords::Keywords;
+use crate::record;
 use crate::state::Session;
 
 use wit::diagnostics::Diagnostic;
@@ -127,7 +128,12 @@ impl Session {
         for (owner, share) in shares {
             let mut live = self.live(owner, depth)?;
             let guest = &live.guest;
-            let mut found = live.instance.call("validate", |store| guest.call_validate(store, &share))?;
+            let mut found = live.instance.recorded(
+                "instruction.validate",
+                record::arguments!(share),
+                || "validate".to_owned(),
+                |store| guest.call_validate(store, &share),
+            )?;
             prefix(&mut found, &registry.plugins[owner].id.name);
             all.append(&mut found);
             self.live.borrow_mut().insert(owner, live);
@@ -182,7 +188,10 @@ impl Session {
         let hook = || called(&invocation.statements);
         let mut live = self.live(owner, depth)?;
         let guest = &live.guest;
-        let mut answers = live.instance.call_as(hook, |store| guest.call_apply(store, &invocation))?;
+        let mut answers =
+            live.instance.recorded("instruction.apply", record::arguments!(invocation), hook, |store| {
+                guest.call_apply(store, &invocation)
+            })?;
         self.live.borrow_mut().insert(owner, live);
         if answers.len() != invocation.statements.len() {
             let fault = format!("{} answers to {} lines", answers.len(), invocation.statements.len());

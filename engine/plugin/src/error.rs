@@ -70,6 +70,9 @@ pub enum Failure {
     Start(String),
     #[error("it has no {0}")]
     Missing(&'static str),
+    /// While its host's answers are played back.
+    #[error("it asked for {0}")]
+    Unrecorded(String),
 }
 
 /// A file is no plugin that this host takes.

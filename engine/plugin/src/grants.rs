@@ -52,6 +52,13 @@ pub struct GrantError {
     pub why: String,
 }
 
+impl Grant {
+    /// Each capability without bounds.
+    pub(crate) fn everything() -> Vec<Self> {
+        Capability::ALL.map(|capability| Self { capability, scope: Scope::All }).into()
+    }
+}
+
 impl FromStr for Grant {
     type Err = GrantError;
 

@@ -73,6 +73,11 @@ impl Meter {
     pub(crate) fn new(limits: &Limits) -> Self {
         Self { memory_bytes: limits.memory_bytes, used: 0, denied: false }
     }
+
+    /// Bytes of linear memory; it never shrinks.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
 }
 
 impl ResourceLimiter for Meter {

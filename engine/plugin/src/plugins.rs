@@ -21,6 +21,7 @@ use crate::error::{CallError, Failure, LoadError, PlanError, PluginError, Plugin
 use crate::grants::{Grant, Granted};
 use crate::limits::Limits;
 use crate::options::{self, OptionError};
+use crate::record::Recorder;
 use crate::shape::{self, Shape};
 use crate::state::Session;
 use crate::summary::{About, PluginSummary};
@@ -57,6 +58,8 @@ pub struct Host {
     /// Keyword and name of the plugin that is to have it.
     preferred: Vec<(String, String)>,
     registry: OnceLock<Arc<Registry>>,
+    /// Takes down the calls of plugins that are added later.
+    recorder: Option<Arc<Recorder>>,
 }
 
 #[derive(Clone)]
@@ -117,7 +120,13 @@ impl Host {
             options: Vec::new(),
             preferred: Vec::new(),
             registry: OnceLock::new(),
+            recorder: None,
         }
+    }
+
+    /// Takes down the calls of plugins that are added later. What ships with kiln is never recorded.
+    pub fn record(&mut self, recorder: Arc<Recorder>) {
+        self.recorder = Some(recorder);
     }
 
     pub fn set_limits(&mut self, limits: Limits) {
@@ -219,6 +228,9 @@ impl Host {
         let mut plugin = Plugin::link(candidate.id.clone(), engine, candidate.component.clone(), granted)
             .map_err(refuse)?;
         plugin.options = options;
+        let secret = specs.iter().filter(|spec| spec.sensitive);
+        plugin.sensitive = secret.map(|spec| spec.name.clone()).collect();
+        plugin.recorder.clone_from(&self.recorder);
         self.added.push(Arc::new(Added {
             plugin: Arc::new(plugin),
             descriptors: candidate.about.descriptors,
@@ -346,6 +358,20 @@ impl Host {
     pub fn inspect_bytes(&self, place: &str, wasm: &[u8]) -> Result<PluginSummary, LoadError> {
         let engine = engine("plugin")?;
         Ok(self.candidate(engine, None, place, wasm, None)?.summary)
+    }
+
+    /// A plugin from a file that is to take part in no build, and may have whatever it wants.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::inspect`].
+    pub(crate) fn apart(&self, file: &Path) -> Result<(Plugin, PluginSummary), LoadError> {
+        let engine = engine("plugin")?;
+        let candidate = self.candidate(engine, None, &file.display().to_string(), &read(file)?, None)?;
+        let id = candidate.id;
+        let plugin = Plugin::link(id.clone(), engine, candidate.component, Granted::everything())
+            .map_err(|refusal| LoadError::Refused { plugin: Box::new(id), refusal })?;
+        Ok((plugin, candidate.summary))
     }
 
     /// Everything loaded and built in, in that order of precedence: built-in first.

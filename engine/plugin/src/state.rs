@@ -15,6 +15,7 @@ use crate::bridge::{HungUp, Line};
 use crate::component::Plugin;
 use crate::dispatch::{Live, Registry};
 use crate::limits::{self, Limits, Meter};
+use crate::record::Tape;
 
 /// How deep components may call each other.
 pub(crate) const MAX_DEPTH: u32 = 8;
@@ -78,6 +79,8 @@ pub(crate) struct State {
     pub(crate) meter: Meter,
     pub(crate) used: Used,
     pub(crate) clock: Clock,
+    /// Where somebody takes down what passes between component and host, or plays it back.
+    pub(crate) tape: Option<Tape>,
 }
 
 /// What the current call has used, and said last.
@@ -132,6 +135,7 @@ impl State {
             meter: Meter::new(&session.limits),
             used: Used::default(),
             clock: Clock::start(),
+            tape: plugin.recorder.as_ref().map(|_| Tape::default()),
         };
         let mut store = Store::new(plugin.component.engine(), state);
         store.limiter(|state| &mut state.meter);

@@ -30,6 +30,8 @@ pub struct PluginSummary {
     pub keywords: Vec<Keyword>,
     pub rules: Vec<Rule>,
     pub options: Vec<PluginOption>,
+    /// Title and text of build files.
+    pub examples: Vec<(String, String)>,
     /// Interfaces that it imports and exports, in the order of the file.
     pub imports: Vec<String>,
     pub exports: Vec<String>,
@@ -122,6 +124,11 @@ impl PluginSummary {
                     sensitive: option.sensitive,
                     repeatable: option.kind == OptionKind::TextList,
                 })
+                .collect(),
+            examples: info
+                .examples
+                .iter()
+                .map(|example| (example.title.clone(), example.text.clone()))
                 .collect(),
             imports: shape.imports.clone(),
             exports: shape.exports.clone(),

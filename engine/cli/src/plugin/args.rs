@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
+use super::check::CheckArgs;
 use super::componentize::ComponentizeArgs;
+use super::fixtures::{RunArgs, TestArgs};
 use super::new::NewArgs;
 use crate::args::Format;
 
@@ -14,6 +16,12 @@ pub enum PluginCommand {
     New(NewArgs),
     /// Make a component of a core WebAssembly module, as compilers for C write it
     Componentize(ComponentizeArgs),
+    /// Say what is wrong with a plugin: its contract, its description, its limits, and whether it answers the same twice
+    Check(CheckArgs),
+    /// Ask a plugin what was recorded in a build, and show its answer; the host's answers are played back
+    Run(RunArgs),
+    /// Ask a plugin what was recorded in builds, and compare its answers
+    Test(TestArgs),
     /// List the plugins that a build would have, and those that were pulled
     Ls {
         #[arg(long = "plugin", value_name = "[NAME=]FILE|oci://REF")]

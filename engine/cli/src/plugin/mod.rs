@@ -1,12 +1,15 @@
-//! `kiln plugin …`: begins plugins, and says which a build would have and what they ask for.
+//! `kiln plugin …`: begins plugins, tests them, and says which a build would have and what they ask for.
 
 mod args;
+mod check;
 mod componentize;
+mod fixtures;
 mod new;
 mod registry;
 mod show;
 
 use anyhow::Result;
+use kiln_core::Cancel;
 use kiln_driver::{Driver, PLUGIN_SCHEME, plugin_reference};
 
 use crate::config::Config;
@@ -16,10 +19,13 @@ use crate::project::Project;
 
 pub use args::PluginCommand;
 
-pub fn run(command: &PluginCommand, config: &Config, driver: &Driver) -> Result<Exit> {
+pub fn run(command: &PluginCommand, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
     match command {
         PluginCommand::New(args) => return new::run(args),
         PluginCommand::Componentize(args) => return componentize::run(args),
+        PluginCommand::Check(args) => return check::run(args, driver, cancel),
+        PluginCommand::Run(args) => return fixtures::run(args, driver, cancel),
+        PluginCommand::Test(args) => return fixtures::test(args, driver, cancel),
         PluginCommand::Ls { plugins, allow, format } => {
             let args = PluginArgs { plugins: plugins.clone(), ..PluginArgs::default() };
             driver.set_up_plugins(&loading::setup(config, &Project::default(), &args, allow)?)?;

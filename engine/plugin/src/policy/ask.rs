@@ -18,6 +18,7 @@ use crate::convert::{Fault, findings, policy, told};
 use crate::error::{CallError, Failure, LoadError, PluginId, PolicyError};
 use crate::limits::Limits;
 use crate::plugins::Host;
+use crate::record;
 use crate::state::Session;
 use crate::trees::{ChangeList, OpenTree};
 
@@ -108,7 +109,12 @@ impl Policy {
         let kind = policy::kind(&check.source);
         self.ask(asking, HOOK, |instance, facts| {
             let guest = instance.policy_source()?;
-            let verdict = instance.call(HOOK, |store| guest.call_check_source(store, &facts, &asked))?;
+            let verdict = instance.recorded(
+                "policy-source.check-source",
+                record::arguments!(facts, asked),
+                || HOOK.to_owned(),
+                |store| guest.call_check_source(store, &facts, &asked),
+            )?;
             let rewrite = verdict.rewrite.map(|source| policy::rewrite(source, kind)).transpose();
             Ok(rewrite.and_then(|rewrite| {
                 let diagnostics = self.findings(verdict.diagnostics, None, check.spans.first())?;
@@ -132,7 +138,12 @@ impl Policy {
         let (told, roots) = (told::graph(graph), told::outputs(roots));
         self.ask(asking, HOOK, |instance, facts| {
             let guest = instance.policy_graph()?;
-            let found = instance.call(HOOK, |store| guest.call_check_graph(store, &facts, &told, &roots))?;
+            let found = instance.recorded(
+                "policy-graph.check-graph",
+                record::arguments!(facts, told, roots),
+                || HOOK.to_owned(),
+                |store| guest.call_check_graph(store, &facts, &told, &roots),
+            )?;
             Ok(self.findings(found, Some(graph), None))
         })
     }
@@ -152,8 +163,12 @@ impl Policy {
         let (told, asked) = (told::graph(graph), told::indexes(execs));
         self.ask(asking, HOOK, |instance, facts| {
             let guest = instance.policy_exec()?;
-            let verdicts =
-                instance.call(HOOK, |store| guest.call_check_exec(store, &facts, &told, &asked))?;
+            let verdicts = instance.recorded(
+                "policy-exec.check-exec",
+                record::arguments!(facts, told, asked),
+                || HOOK.to_owned(),
+                |store| guest.call_check_exec(store, &facts, &told, &asked),
+            )?;
             if verdicts.len() != execs.len() {
                 let what = format!("{} verdicts on {} commands", verdicts.len(), execs.len());
                 return Ok(Err(Fault::new(what)));
@@ -188,10 +203,15 @@ impl Policy {
         let asked = policy::layer_info(layer);
         self.ask(asking, HOOK, |instance, facts| {
             let guest = instance.policy_layer()?;
+            let listed = Arc::clone(&changes);
             let changes = instance.lend(ChangeList(changes))?;
-            let root = instance.lend(OpenTree(root))?;
+            let root = instance.lend_next(OpenTree(root))?;
             let call = |store: &mut _| guest.call_check_layer(store, &facts, &asked, changes, root);
-            let found = instance.call(HOOK, call)?;
+            let arguments = || {
+                let listed: Vec<_> = listed.iter().map(policy::change).collect();
+                record::arguments!(facts, asked, listed, record::tree(0))()
+            };
+            let found = instance.recorded("policy-layer.check-layer", arguments, || HOOK.to_owned(), call)?;
             Ok(self.findings(found, None, layer.spans.first()))
         })
     }
@@ -211,8 +231,13 @@ impl Policy {
         let asked = policy::image_facts(image);
         self.ask(asking, HOOK, |instance, facts| {
             let guest = instance.policy_image()?;
-            let root = instance.lend(OpenTree(root))?;
-            let found = instance.call(HOOK, |store| guest.call_check_image(store, &facts, &asked, root))?;
+            let root = instance.lend_next(OpenTree(root))?;
+            let found = instance.recorded(
+                "policy-image.check-image",
+                record::arguments!(facts, asked, record::tree(0)),
+                || HOOK.to_owned(),
+                |store| guest.call_check_image(store, &facts, &asked, root),
+            )?;
             Ok(self.findings(found, None, None))
         })
     }
@@ -231,7 +256,12 @@ impl Policy {
         let asked = policy::export_facts(export);
         self.ask(asking, HOOK, |instance, facts| {
             let guest = instance.policy_export()?;
-            let found = instance.call(HOOK, |store| guest.call_check_export(store, &facts, &asked))?;
+            let found = instance.recorded(
+                "policy-export.check-export",
+                record::arguments!(facts, asked),
+                || HOOK.to_owned(),
+                |store| guest.call_check_export(store, &facts, &asked),
+            )?;
             Ok(self.findings(found, None, None))
         })
     }

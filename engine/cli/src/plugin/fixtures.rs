@@ -1,0 +1,217 @@
+//! `kiln plugin run` and `kiln plugin test`: asks a plugin what was recorded, and compares its answers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow};
+use clap::Args;
+use kiln_core::Cancel;
+use kiln_driver::record::{Asked, Ending, Fixture, Rehearsal, RehearsalError, Reply};
+use kiln_driver::{Driver, LoadError};
+use serde_json::Value;
+
+use crate::exit::{CommandLine, Exit};
+use crate::{parse, table};
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The component
+    #[arg(value_name = "FILE")]
+    pub plugin: PathBuf,
+    /// A call that `kiln build --record` wrote down
+    #[arg(value_name = "FIXTURE")]
+    pub fixture: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// The component
+    #[arg(value_name = "FILE")]
+    pub plugin: PathBuf,
+    /// Calls that `kiln build --record` wrote down, or directories of them
+    #[arg(value_name = "FIXTURE", required = true)]
+    pub fixtures: Vec<PathBuf>,
+    /// Write down what the plugin answers now
+    #[arg(long)]
+    pub update: bool,
+}
+
+/// Lines of a difference that are shown.
+const SHOWN: usize = 40;
+
+pub fn run(args: &RunArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+    let Some(plugin) = load(&args.plugin, driver)? else { return Ok(Exit::BuildWrong) };
+    parse::named(&args.fixture, "the record")?;
+    let fixture = read(&args.fixture)?;
+    let Some(reply) = replay(&plugin, &fixture, &args.fixture, cancel)? else { return Ok(Exit::Interrupted) };
+    match reply.ending {
+        Ending::Answer(answer) => {
+            table::put(&format!("{answer:#}\n"))?;
+            Ok(Exit::Built)
+        }
+        Ending::Failure(why) => {
+            tellln!("error: plugin {} failed in {}: {why}", plugin.id(), fixture.hook);
+            Ok(Exit::Refused)
+        }
+    }
+}
+
+pub fn test(args: &TestArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+    let Some(plugin) = load(&args.plugin, driver)? else { return Ok(Exit::BuildWrong) };
+    let mut files = Vec::new();
+    for path in &args.fixtures {
+        parse::named(path, "the record")?;
+        collect(path, &mut files)?;
+    }
+    let (mut same, mut changed, mut others) = (0, 0, 0);
+    for file in &files {
+        let fixture = read(file)?;
+        if fixture.plugin.name != plugin.id().name {
+            others += 1;
+            continue;
+        }
+        let Some(reply) = replay(&plugin, &fixture, file, cancel)? else { return Ok(Exit::Interrupted) };
+        let difference = difference(&fixture, &reply);
+        if difference.is_empty() {
+            same += 1;
+            table::put(&format!("ok       {}\n", file.display()))?;
+            continue;
+        }
+        changed += 1;
+        // What it asks now, nobody has answered.
+        let unanswered = matches!(&reply.ending, Ending::Failure(why) if why.starts_with(UNRECORDED));
+        if args.update && !unanswered {
+            update(file, fixture, reply, &plugin)?;
+            table::put(&format!("updated  {}\n{difference}", file.display()))?;
+        } else {
+            table::put(&format!("CHANGED  {}\n{difference}", file.display()))?;
+            if unanswered {
+                table::put(
+                    "    the host's answer to this is not on record; record it again with `kiln build --record`\n",
+                )?;
+            }
+        }
+    }
+    if same + changed == 0 {
+        let text = format!("there is no record of a call of `{}` in what was given", plugin.id().name);
+        return Err(CommandLine(anyhow!(text)).into());
+    }
+    let more = if others > 0 { format!(", {others} of other plugins") } else { String::new() };
+    let verb = if args.update { "differed" } else { "changed" };
+    table::put(&format!("{same} as recorded, {changed} {verb}{more}\n"))?;
+    Ok(if changed == 0 || args.update { Exit::Built } else { Exit::BuildWrong })
+}
+
+/// How a failure begins that is a question without an answer on record.
+const UNRECORDED: &str = "it asked for ";
+
+/// Nothing when it is no plugin, which is said.
+fn load(file: &Path, driver: &Driver) -> Result<Option<Rehearsal>> {
+    parse::named(file, "the plugin")?;
+    match driver.rehearse_plugin(file) {
+        Ok(plugin) => Ok(Some(plugin)),
+        Err(error @ (LoadError::Refused { .. } | LoadError::Failed(_))) => {
+            tellln!("error: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read(file: &Path) -> Result<Fixture> {
+    let text = fs::read_to_string(file).with_context(|| format!("could not read `{}`", file.display()))?;
+    Fixture::parse(&text).map_err(|error| CommandLine(anyhow!("`{}`: {error}", file.display())).into())
+}
+
+/// Nothing when nobody waits any more.
+fn replay(plugin: &Rehearsal, fixture: &Fixture, file: &Path, cancel: &Cancel) -> Result<Option<Reply>> {
+    match plugin.replay(fixture, cancel) {
+        Ok(reply) => Ok(Some(reply)),
+        Err(RehearsalError::Cancelled) => Ok(None),
+        Err(error @ (RehearsalError::Contract { .. } | RehearsalError::Question(_))) => {
+            Err(CommandLine(anyhow!("`{}`: {error}", file.display())).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Records in a directory are the files that end with `.json`, by name.
+fn collect(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path).with_context(|| format!("could not read `{}`", path.display()))? {
+        let path = entry.with_context(|| format!("could not read `{}`", path.display()))?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    files.append(&mut found);
+    Ok(())
+}
+
+fn update(file: &Path, fixture: Fixture, reply: Reply, plugin: &Rehearsal) -> Result<()> {
+    let id = plugin.id();
+    let asked = Asked { name: id.name.clone(), version: id.version.clone(), digest: id.digest.to_string() };
+    let fixture = Fixture { plugin: asked, calls: reply.calls, ending: reply.ending, ..fixture };
+    fs::write(file, fixture.to_string()).with_context(|| format!("could not write `{}`", file.display()))
+}
+
+/// What is another one than on record, for people; nothing when all is the same.
+fn difference(fixture: &Fixture, reply: &Reply) -> String {
+    let mut out = lines_that_differ(&ending(&fixture.ending), &ending(&reply.ending));
+    for call in &reply.unasked {
+        out.push_str(&format!(
+            "    it did not ask `{}` with {}\n",
+            call.call,
+            Value::from(call.arguments.clone())
+        ));
+    }
+    out
+}
+
+fn ending(ending: &Ending) -> String {
+    match ending {
+        Ending::Answer(answer) => format!("{answer:#}"),
+        Ending::Failure(why) => format!("failed: {why}"),
+    }
+}
+
+/// From the first line that differs to the last.
+fn lines_that_differ(old: &str, new: &str) -> String {
+    if old == new {
+        return String::new();
+    }
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let end = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let mut out = String::new();
+    if let Some(before) = start.checked_sub(1).and_then(|line| old.get(line)) {
+        out.push_str(&format!("      {before}\n"));
+    }
+    for (sign, lines) in [('-', &old[start..old.len() - end]), ('+', &new[start..new.len() - end])] {
+        for line in lines.iter().take(SHOWN) {
+            out.push_str(&format!("    {sign} {line}\n"));
+        }
+        if lines.len() > SHOWN {
+            out.push_str(&format!("    {sign} … {} more lines\n", lines.len() - SHOWN));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_what_lies_between_equal_lines() {
+        assert_eq!(lines_that_differ("a\nb\nc", "a\nb\nc"), "");
+        assert_eq!(lines_that_differ("a\nb\nc", "a\nx\nc"), "      a\n    - b\n    + x\n");
+        assert_eq!(lines_that_differ("a", "a\nb"), "      a\n    + b\n");
+        assert_eq!(lines_that_differ("a\na", "a"), "      a\n    - a\n");
+    }
+}
