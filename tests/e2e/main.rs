@@ -25,6 +25,7 @@ mod disk;
 mod dockerfile;
 mod examples;
 mod images;
+mod instructions;
 mod interrupts;
 mod locks;
 mod outputs;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::bases::repository;
 use crate::space::TestSpace;
 
-/// Builds the crate in `directory` of the repository, which belongs to no workspace, and returns its component.
+/// Builds the crate in `directory` of the repository and returns its component.
 #[track_caller]
 pub(crate) fn component(directory: &str) -> PathBuf {
     // One build at a time: cargo would print that it waits, and be right.

@@ -49,9 +49,7 @@ impl Driver {
     ) -> Result<Check, BuildError> {
         let session = Session::new(self, request, sources, events, cancel);
         let mut found = session
-            .while_asking(|| {
-                session.plugins.check(&session.frontend(), &request.frontend, &session, cancel)
-            })
+            .while_asking(|| session.plugins.check(&session.frontend(), &request.frontend, &session, cancel))
             .map_err(|error| session.not_planned(error))?;
         found.sort_by_key(|diagnostic| {
             diagnostic.primary.as_ref().map(|at| (at.file.clone(), at.start.line, at.start.column))

@@ -6,7 +6,7 @@ use kiln_core::graph::{ContextSource, DeriveOp, GitSource, HttpSource, Op};
 use kiln_core::seams::{
     ContextInfo, GitInfo, HostError, HttpInfo, ImageInfo, ImageRequest, Services, TreeView,
 };
-use kiln_core::{Diagnostic, Event, Graph, Output, Platform, Stack, Vertex};
+use kiln_core::{Diagnostic, Event, Graph, Output, Platform, Span, Stack, Vertex};
 use kiln_plugin::DeriveError;
 
 use crate::error::BuildError;
@@ -31,15 +31,7 @@ impl Session<'_> {
             self.plugins.derive(&op.plugin, &op.task, views, &vertex.platform, &Inputs(self), cancel)
         });
         let derived = derived.map_err(|error| match error {
-            DeriveError::Wrong(diagnostics) => BuildError::Wrong(
-                diagnostics
-                    .into_iter()
-                    .map(|diagnostic| match &diagnostic.primary {
-                        Some(_) => diagnostic,
-                        None => diagnostic.at_origin(&vertex.origin),
-                    })
-                    .collect(),
-            ),
+            DeriveError::Wrong(diagnostics) => written_at(BuildError::Wrong(diagnostics), &vertex.origin),
             DeriveError::Cancelled => BuildError::Cancelled,
             error => BuildError::world(format!("could not derive `{}`", vertex.name), error),
         })?;
@@ -47,11 +39,14 @@ impl Session<'_> {
             self.events.emit(Event::Diagnostic(diagnostic));
         }
         let graph = &derived.graph;
+        let asked = vertex;
         for id in stacks.len()..graph.len() {
             let vertex = &graph[id];
             let inputs: Vec<Stack> = vertex.inputs.iter().map(|input| stacks[input.vertex].clone()).collect();
             stacks.push(match &vertex.op {
-                Op::File(op) => self.evaluate(graph, vertex, op, &inputs)?,
+                Op::File(op) => self
+                    .evaluate(graph, vertex, op, &inputs)
+                    .map_err(|error| written_at(error, &asked.origin))?,
                 Op::Merge => Stack(inputs.into_iter().flat_map(|stack| stack.0).collect()),
                 Op::Diff => self.difference(graph, vertex, &inputs)?,
                 Op::Source(_) => Stack::default(),
@@ -114,5 +109,21 @@ impl Services for Inputs<'_> {
 
     fn report(&self, diagnostic: Diagnostic) {
         self.0.report(diagnostic);
+    }
+}
+
+/// What a component derives stands in no file: findings about it are about the line that asked for it.
+fn written_at(error: BuildError, origin: &[Span]) -> BuildError {
+    let place = |diagnostics: Vec<Diagnostic>| {
+        let place = |diagnostic: Diagnostic| match diagnostic.primary {
+            Some(_) => diagnostic,
+            None => diagnostic.at_origin(origin),
+        };
+        diagnostics.into_iter().map(place).collect()
+    };
+    match error {
+        BuildError::Wrong(diagnostics) => BuildError::Wrong(place(diagnostics)),
+        BuildError::Refused(diagnostics) => BuildError::Refused(place(diagnostics)),
+        error => error,
     }
 }

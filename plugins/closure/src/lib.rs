@@ -1,11 +1,11 @@
 //! Finds the shared libraries that ELF files need, by reading them and never by running anything.
 //!
-//! A component writes [`Request::task`] into a `derive-op` over the tree that holds the files, and answers the
-//! question that follows with [`derive`]. What comes out is a tree with the files, their interpreter and every library
+//! A component writes [`Request::task`] into a `derive-op` over the tree that holds the files, and the tree that they
+//! are to be copied onto if there is one, and answers the question that follows with [`derive`]. What comes out is a tree with the files, their interpreter and every library
 //! at the paths where the dynamic linker looks for them.
 //!
-//! Directories that are links in the tree become directories: on a stage with the same links the copy goes through
-//! them, and on an empty one or one where they are directories nothing is in the way.
+//! Directories that are links in the first tree become directories, and those that are links in the second are gone
+//! through: closures land on trees with `/usr` merged and not, wherever they come from.
 
 mod answer;
 mod cache;

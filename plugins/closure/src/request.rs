@@ -9,6 +9,8 @@ pub struct Request {
     pub with: Vec<String>,
     /// Of the image, as OCI names it; empty when any machine is fine.
     pub architecture: String,
+    /// The directory that everything goes into; empty for the root.
+    pub into: String,
 }
 
 impl Request {
@@ -20,7 +22,7 @@ impl Request {
                 task.extend([key, " ", value, "\n"]);
             }
         }
-        task.extend(["architecture ", &self.architecture, "\n"]);
+        task.extend(["architecture ", &self.architecture, "\ninto ", &self.into, "\n"]);
         task
     }
 
@@ -32,6 +34,7 @@ impl Request {
                 Some(("file", path)) => request.files.push(path.to_owned()),
                 Some(("with", name)) => request.with.push(name.to_owned()),
                 Some(("architecture", name)) => request.architecture = name.to_owned(),
+                Some(("into", path)) => request.into = path.to_owned(),
                 _ => {}
             }
         }
@@ -49,6 +52,7 @@ mod tests {
             files: vec!["/a b".to_owned(), "/c*".to_owned()],
             with: vec!["libx.so".to_owned()],
             architecture: "arm64".to_owned(),
+            into: "/rootfs".to_owned(),
         };
         assert_eq!(Request::read(&request.task()), request);
     }

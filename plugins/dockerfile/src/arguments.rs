@@ -155,6 +155,9 @@ impl Cutter<'_> {
             return vec![self.plain(range, expand)];
         };
         let original = self.line.text(&range);
+        if self.heredoc_index(original).is_some() {
+            return vec![self.plain(range, expand)];
+        }
         let at = self.line.span(&range);
         match expand::words(original, Mode::arguments(self.escape), variables) {
             Ok((values, undefined)) => {

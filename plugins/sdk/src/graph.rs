@@ -4,9 +4,9 @@
 
 use crate::wit::diagnostics::Span;
 use crate::wit::graph::{
-    BindMount, ContextSource, CacheMount, CacheSharing, ClientMount, CopyAction, DeriveOp, DiffOp, ExecOp, FileAction,
-    FileOp, GitSource, Graph, Hole, HttpSource, ImageSource, MakeDirAction, MakeFileAction, Mount, MountKind,
-    NamedHole, Op, OpKind, Output, Owner,
+    BindMount, CacheMount, CacheSharing, ClientMount, ContextSource, CopyAction, DeriveOp, DiffOp, ExecOp,
+    FileAction, FileOp, GitSource, Graph, Hole, HttpSource, ImageSource, MakeDirAction, MakeFileAction,
+    Mount, MountKind, NamedHole, Op, OpKind, Output, Owner,
 };
 
 /// A graph under construction.

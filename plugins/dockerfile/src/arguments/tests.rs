@@ -167,6 +167,18 @@ fn section_6_7_heredocs_are_arguments() {
 }
 
 #[test]
+fn a_heredoc_is_an_argument_however_arguments_are_cut() {
+    for split in [Split::Blanks, Split::Words] {
+        for variables in [None, Some(&TABLE as &dyn Variables)] {
+            let cut = read("X a <<EOF $p\nbody\nEOF\n", split, false, variables);
+            let found: Vec<_> = cut.statement.arguments.iter().map(|argument| argument.heredoc).collect();
+            assert_eq!(found, [None, Some(0), None], "{split:?}");
+            assert_eq!(cut.statement.arguments[1].value, "<<EOF");
+        }
+    }
+}
+
+#[test]
 fn section_7_errors_and_undefined_names_have_places() {
     let cut = read("COPY a ${b c", Split::Blanks, true, Some(&TABLE));
     assert_eq!(cut.problems[0].code, "bad-substitution");

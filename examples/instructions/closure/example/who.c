@@ -1,0 +1,3 @@
+const char *who(void) {
+    return "closure";
+}
