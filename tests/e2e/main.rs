@@ -28,6 +28,7 @@ mod images;
 mod instructions;
 mod interrupts;
 mod locks;
+mod museum;
 mod outputs;
 mod planning;
 mod plugins;

@@ -31,8 +31,8 @@ if ! command -v apt-get >/dev/null 2>&1; then
 fi
 update=$1 recommends=$2
 shift 2
-config=$(mktemp -d /dev/shm/apt.XXXXXX)
-mkdir "$config/parts"
+config=/dev/shm/apt.$$
+mkdir -p "$config/parts"
 for file in /etc/apt/apt.conf.d/*; do
     case $file in
         */docker-clean) ;;

@@ -48,7 +48,7 @@ pub(crate) fn text(statement: &Statement, stage: &Stage) -> Result<Option<Source
 
 /// The name of the context that the user gave under the name that the flag says.
 fn context(from: &Argument, stage: &Stage) -> Result<String, Diagnostic> {
-    let found = contexts::lookup(&[from.value.clone()], &stage.platform).pop().flatten();
+    let found = contexts::lookup(std::slice::from_ref(&from.value), &stage.platform).pop().flatten();
     found.map(|info| info.name).ok_or_else(|| {
         let known = contexts::names();
         let message = format!("there is no build context `{}`", from.value);
