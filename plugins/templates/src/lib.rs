@@ -120,14 +120,21 @@ impl Project<'_> {
     pub fn files(&self) -> Result<Vec<File>, BindingsError> {
         let mut files = Vec::new();
         let (language, kind) = (self.language.word(), self.kind.word());
-        for directory in
-            [format!("{language}/common/"), format!("{language}/{kind}/"), format!("shared/{kind}/")]
-        {
+        let mut directories = vec![format!("{language}/common/")];
+        // Hooks of these kinds are lent trees, which the smaller tool for JavaScript does not give back in time.
+        if self.language == Language::JavaScript && matches!(self.kind, Kind::Policy | Kind::Transform) {
+            directories.push(format!("{language}/lent/"));
+        }
+        directories.extend([format!("{language}/{kind}/"), format!("shared/{kind}/")]);
+        for directory in directories {
             for (path, text) in TEMPLATES {
                 if let Some(path) = path.strip_prefix(&directory)
                     && path != ABOUT
                 {
-                    files.push(file(unhidden(path), self.filled(text)));
+                    let file = file(unhidden(path), self.filled(text));
+                    // The more special one counts.
+                    files.retain(|known: &File| known.path != file.path);
+                    files.push(file);
                 }
             }
         }

@@ -188,13 +188,17 @@ fn lines_that_differ(old: &str, new: &str) -> String {
     let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
     let start = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let end = old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let before = start.checked_sub(1).and_then(|line| old.get(line)).copied();
+    let (old, new) = (&old[start..old.len() - end], &new[start..new.len() - end]);
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let common = before.iter().chain(old).chain(new).map(|line| indent(line)).min().unwrap_or_default();
     let mut out = String::new();
-    if let Some(before) = start.checked_sub(1).and_then(|line| old.get(line)) {
-        out.push_str(&format!("      {before}\n"));
+    if let Some(before) = before {
+        out.push_str(&format!("      {}\n", &before[common..]));
     }
-    for (sign, lines) in [('-', &old[start..old.len() - end]), ('+', &new[start..new.len() - end])] {
+    for (sign, lines) in [('-', old), ('+', new)] {
         for line in lines.iter().take(SHOWN) {
-            out.push_str(&format!("    {sign} {line}\n"));
+            out.push_str(&format!("    {sign} {}\n", &line[common..]));
         }
         if lines.len() > SHOWN {
             out.push_str(&format!("    {sign} … {} more lines\n", lines.len() - SHOWN));
@@ -213,5 +217,9 @@ mod tests {
         assert_eq!(lines_that_differ("a\nb\nc", "a\nx\nc"), "      a\n    - b\n    + x\n");
         assert_eq!(lines_that_differ("a", "a\nb"), "      a\n    + b\n");
         assert_eq!(lines_that_differ("a\na", "a"), "      a\n    - a\n");
+        assert_eq!(
+            lines_that_differ("{\n    a\n      b\n}", "{\n    a\n      c\n}"),
+            "      a\n    -   b\n    +   c\n"
+        );
     }
 }

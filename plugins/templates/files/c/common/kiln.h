@@ -26,13 +26,24 @@ static inline void *room(void *old, size_t size) {
 }
 
 /* One more element at the end of a list, all zero: empty texts and lists, absent options. */
-#define ADD(list) ((__typeof__((list)->ptr))add_((void **)&(list)->ptr, &(list)->len, sizeof *(list)->ptr))
+#define ADD(list)                                                            \
+  ({                                                                         \
+    __typeof__(list) list_ = (list);                                         \
+    (__typeof__(list_->ptr))add_(list_, sizeof *list_->ptr);                 \
+  })
 
-static inline void *add_(void **elements, size_t *len, size_t size) {
-  *elements = room(*elements, (*len + 1) * size);
-  uint8_t *added = (uint8_t *)*elements + *len * size;
-  *len += 1;
-  return memset(added, 0, size);
+/* Lists are all of this form, whatever they are lists of. */
+static inline void *add_(void *list, size_t size) {
+  struct {
+    uint8_t *ptr;
+    size_t len;
+  } it;
+  memcpy(&it, list, sizeof it);
+  it.ptr = room(it.ptr, (it.len + 1) * size);
+  void *added = memset(it.ptr + it.len * size, 0, size);
+  it.len++;
+  memcpy(list, &it, sizeof it);
+  return added;
 }
 
 /* A text that grows. */

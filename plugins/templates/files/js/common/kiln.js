@@ -1,6 +1,6 @@
 // Findings, graphs and last words: what makes the contract pleasant in JavaScript.
 
-import progress from "kiln:plugin/progress@0.1.0";
+import * as progress from "kiln:plugin/progress@0.1.0";
 
 // Has exceptions shown by kiln: a component has no console, and would end without a word. What a function throws that is
 // no `Error` is the error that the contract has for it.
