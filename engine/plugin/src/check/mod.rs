@@ -155,11 +155,13 @@ impl Check<'_> {
     fn judge(&mut self, hook: &str, first: &Reply, second: &Reply) {
         if let Ending::Failure(why) = &first.ending {
             let message = format!("it failed in {hook}: {why}");
-            self.error(
-                "failed",
-                message,
-                "every hook that is exported has to answer; a refusal is an answer too",
-            );
+            let help = if why.contains("borrow handles still remain") {
+                "a tree that is lent to a hook has to be given back before it answers: see what `kiln plugin new` builds \
+                 with in this language"
+            } else {
+                "every hook that is exported has to answer; a refusal is an answer too"
+            };
+            self.error("failed", message, help);
             return;
         }
         if first.ending != second.ending || first.calls != second.calls {
