@@ -42,6 +42,15 @@ fn checks_and_outlines_know_custom_instructions() {
 }
 
 #[test]
+fn each_passes_the_check_for_plugins() {
+    let space = TestSpace::new();
+    for name in ["apt", "git", "closure", "compose"] {
+        let checked = space.kiln(&["plugin", "check", &plugin(name)]).ok();
+        assert!(checked.text().ends_with("good\n"), "{checked}");
+    }
+}
+
+#[test]
 fn an_unknown_keyword_is_compared_with_those_of_plugins() {
     let space = TestSpace::new();
     build(&space, "compose", "FROM scratch\nINCLUD x\n", &[]).ends(1).says(&["INCLUD", "INCLUDE"]);

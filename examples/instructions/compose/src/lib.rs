@@ -51,7 +51,7 @@ impl Plugin for Compose {
                 Rule::error("if-condition", "the condition cannot be understood"),
                 Rule::error("if-branches", "there is not one branch or two"),
             ])
-            .example("What all images have in common", "FROM debian\nINCLUDE build/common.docker\n")
+            .example("Lines that one machine adds", "FROM debian\nINCLUDE --optional build/local.docker\n")
             .example(
                 "A package for one platform",
                 "FROM debian\nARG TARGETARCH\nIF $TARGETARCH = arm64 <<THEN <<ELSE\nRUN ./configure --neon\nTHEN\nRUN ./configure\nELSE\n",
