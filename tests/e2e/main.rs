@@ -21,6 +21,7 @@ mod cmd_forms;
 mod conformance;
 mod contexts;
 mod copy;
+mod debian;
 mod disk;
 mod dockerfile;
 mod examples;
