@@ -33,6 +33,7 @@ mod museum;
 mod outputs;
 mod planning;
 mod plugins;
+mod policies;
 mod progress;
 mod publishing;
 mod remote;

@@ -9,6 +9,7 @@ use crate::compat::CompatArgs;
 use crate::loading::PluginArgs;
 use crate::parse::boolean;
 use crate::plugin::PluginCommand;
+use crate::policy::PolicyCommand;
 
 /// Builds container images; extended with WebAssembly.
 #[derive(Debug, Parser)]
@@ -74,6 +75,9 @@ pub enum Command {
     /// Look at, publish and fetch plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Look at policies, and ask them about a build
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Show what the store holds and how much disk it takes
     Du(DuArgs),
     /// Remove what no image needs from the store

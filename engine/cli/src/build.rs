@@ -27,9 +27,9 @@ use crate::report::{self, Style};
 const MOST_SHOWN: usize = 50;
 
 pub fn run(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
-    let Some(directory) = &args.record else { return perform(args, config, driver, cancel) };
+    let Some(directory) = &args.record else { return perform(args, config, driver, cancel, Work::Build) };
     let recorder = driver.record_plugins(directory)?;
-    let exit = perform(args, config, driver, cancel);
+    let exit = perform(args, config, driver, cancel, Work::Build);
     match recorder.failure() {
         Some(error) => Err(error)
             .with_context(|| format!("could not write down a plugin's call in `{}`", directory.display())),
@@ -37,7 +37,18 @@ pub fn run(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) 
     }
 }
 
-fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+/// What policies say of the build, which is not made.
+pub fn judge(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+    perform(args, config, driver, cancel, Work::Judge)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Work {
+    Build,
+    Judge,
+}
+
+fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel, work: Work) -> Result<Exit> {
     let call = call(args)?;
     let notes = args.compat.notes()?;
     let mut request = request(args)?;
@@ -65,7 +76,13 @@ fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) 
     let progress = Arc::new(Progress::new(mode));
     let ticker = (mode == Mode::Tty).then(|| Ticker::start(&progress));
     let sources = SourceTexts::default();
-    let result = driver.build(&request, &sources, &*progress, cancel);
+    let result = match work {
+        Work::Build => driver.build(&request, &sources, &*progress, cancel),
+        Work::Judge => {
+            let judged = driver.judge(&request, &sources, &*progress, cancel);
+            judged.map(|policy| Outcome { policy, ..Outcome::default() })
+        }
+    };
     drop(ticker);
     progress.finish();
 
@@ -87,6 +104,11 @@ fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) 
         tell(&progress.diagnostics());
     }
     match result {
+        Ok(outcome) if work == Work::Judge => {
+            let verdict = outcome.policy.summary();
+            tellln!("{}", verdict.unwrap_or_else(|| "there is no policy that could say anything".to_owned()));
+            Ok(Exit::Built)
+        }
         Ok(outcome) => {
             announce(args, &request, &outcome, mode)?;
             Ok(Exit::Built)
@@ -146,6 +168,9 @@ fn announce(args: &BuildArgs, request: &BuildRequest, outcome: &Outcome, mode: M
     }
     for written in &outcome.written {
         tellln!("{written}");
+    }
+    if let Some(verdict) = outcome.policy.summary() {
+        tellln!("{verdict}");
     }
     tellln!("{}", outcome.counts);
     Ok(())

@@ -37,10 +37,6 @@ pub struct CompatArgs {
     #[arg(short = 'D', long)]
     debug: bool,
 
-    /// Refused: kiln evaluates no Rego policies, and would build what they forbid
-    #[arg(long, value_name = "SPEC", hide = true)]
-    policy: Vec<String>,
-
     /// Taken, true in any case
     #[arg(long, hide = true, value_parser = parse::boolean, num_args = 0..=1, require_equals = true,
           default_missing_value = "true")]
@@ -116,12 +112,6 @@ impl CompatArgs {
             if !off {
                 refuse(&format!("--attest {spec}"), "kiln makes no attestations; leave it out")?;
             }
-        }
-        if let Some(policy) = self.policy.first() {
-            refuse(
-                &format!("--policy {policy}"),
-                "kiln evaluates no Rego policies, and would build what this one forbids",
-            )?;
         }
         let mut notes = Vec::new();
         let mut note = |given: bool, text: &str| {

@@ -9,11 +9,14 @@ use serde_json::json;
 
 use crate::age;
 use crate::args::{ArchiveFormat, Format, ImageCommand};
+use crate::config::Config;
 use crate::exit::{CommandLine, Exit};
+use crate::loading::{self, PluginArgs};
 use crate::parse::human_size;
+use crate::project::Project;
 use crate::table;
 
-pub fn run(command: &ImageCommand, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+pub fn run(command: &ImageCommand, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
     match command {
         ImageCommand::Ls { all, format, bytes } => list(driver, *all, *format, *bytes)?,
         ImageCommand::Inspect { image } => table::put(&format!("{:#}\n", driver.inspect(image)?))?,
@@ -49,6 +52,9 @@ pub fn run(command: &ImageCommand, driver: &Driver, cancel: &Cancel) -> Result<E
             };
             let request =
                 ImportRequest { source: source.as_path(), name: image_name(name)?, changes, platform };
+            // An image that nobody built is judged like one that somebody did.
+            let args = PluginArgs::default();
+            driver.set_up_plugins(&loading::setup(config, &Project::default(), &args, &[])?)?;
             let digest = driver.import(&request, cancel)?;
             table::put(&format!("{digest}\n"))?;
         }

@@ -18,6 +18,10 @@ pub struct PluginArgs {
     #[arg(long = "plugin", value_name = "[NAME=]FILE|oci://REF|builtin:NAME")]
     pub plugins: Vec<String>,
 
+    /// Load a plugin that has to be a policy; may be repeated
+    #[arg(long = "policy", value_name = "[NAME=]FILE|oci://REF")]
+    pub policies: Vec<String>,
+
     /// Frontend to ask, by its name [default: as the build file says]
     #[arg(long, value_name = "NAME")]
     pub frontend: Option<String>,
@@ -75,6 +79,9 @@ pub fn setup(config: &Config, project: &Project, args: &PluginArgs, allow: &[Str
     for text in &args.plugins {
         setup.uses.push(plugin(text)?);
     }
+    for text in &args.policies {
+        setup.uses.push(PluginUse { as_policy: true, ..policy(text)? });
+    }
     setup.uses.extend(project.plugins.iter().cloned());
     for text in allow {
         setup.grants.push(grant(text).map_err(CommandLine)?);
@@ -117,6 +124,19 @@ pub fn plugin(text: &str) -> Result<PluginUse> {
         PluginSource::File(source.into())
     };
     Ok(PluginUse { name, ..PluginUse::new(source, Origin::CommandLine) })
+}
+
+/// As [`plugin`]. What `docker buildx build` takes under the same name is refused: to build what it forbids would be worse.
+fn policy(text: &str) -> Result<PluginUse> {
+    let of_docker = ["filename=", "reset=", "disabled=", "strict=", "log-level="];
+    if text.ends_with(".rego") || of_docker.iter().any(|field| text.starts_with(field)) {
+        return Err(CommandLine(anyhow!(
+            "`--policy {text}`: kiln evaluates no Rego policies, and would build what this one forbids; a policy of kiln is \
+             a WebAssembly component"
+        ))
+        .into());
+    }
+    plugin(text)
 }
 
 /// `plugin.CAPABILITY[:SCOPE]=NAME`.

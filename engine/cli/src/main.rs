@@ -23,6 +23,7 @@ mod image;
 mod loading;
 mod parse;
 mod plugin;
+mod policy;
 mod progress;
 mod project;
 mod report;
@@ -89,9 +90,10 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
     let driver = Driver::open(settings, privileges)?;
     match &cli.command {
         Command::Build(args) => build::run(args, &config, &driver, &cancel),
-        Command::Image(command) => image::run(command, &driver, &cancel),
+        Command::Image(command) => image::run(command, &config, &driver, &cancel),
         Command::Run(args) => run::run(args, &driver, &cancel),
         Command::Plugin(command) => plugin::run(command, &config, &driver, &cancel),
+        Command::Policy(command) => policy::run(command, &config, &driver, &cancel),
         Command::Du(args) => housekeeping::du(args, &driver),
         Command::Prune(args) => housekeeping::prune(args, &driver),
     }

@@ -13,7 +13,7 @@ mod walk;
 
 pub use resolve::{Follow, MAX_LINKS, ResolveError, Resolved};
 pub(crate) use resolve::{Look, Way, follow};
-pub use view::{ContentReader, MergedView};
+pub use view::{ContentReader, MergedView, describe};
 pub use walk::{Below, Walk};
 
 /// A stack of trees, base first. Whiteouts, opaque directories and replaced kinds of the upper ones hide what lies

@@ -228,6 +228,7 @@ impl Session<'_> {
         if let Some(context) = lock(&self.contexts).get(&key) {
             return Ok(context.clone());
         }
+        self.judge_context(source, &[])?;
         let location = if source.name.is_empty() {
             self.request.context.clone()
         } else {

@@ -69,6 +69,9 @@ impl Session<'_> {
         let mut targets = Vec::new();
         for output in outputs {
             let vertex = &graph[output.vertex];
+            if let Op::Source(SourceOp::Context(source)) = &vertex.op {
+                self.judge_context(source, &vertex.origin)?;
+            }
             let context = match &vertex.op {
                 Op::Source(SourceOp::Context(source))
                     if self.context_as_image(&source.name, &vertex.platform)?.is_none() =>

@@ -22,6 +22,7 @@ use crate::hosts;
 use crate::resolve::Pinned;
 use crate::secrets::{Leak, Masked, Watched};
 use crate::session::{Session, World};
+use crate::timed;
 
 /// What keeps the directories of a running step where they are.
 #[derive(Default)]
@@ -85,6 +86,10 @@ impl Session<'_> {
             kib => u64::from(kib) << 10,
         };
         spec.ulimits = self.ulimits(vertex, op)?;
+        let limits = pinned.limits.get(&id);
+        if let Some((memory_mib, policy)) = limits.and_then(|limits| limits.memory_mib.as_ref()) {
+            limit_memory(vertex, op, &mut spec.ulimits, *memory_mib, policy)?;
+        }
         let aliases = op.host_aliases.iter();
         spec.hosts =
             hosts::hosts_file(&spec.hostname, aliases.map(|(name, address)| (&name[..], &address[..])));
@@ -113,14 +118,18 @@ impl Session<'_> {
                 self.events.emit(Event::Log { vertex: shown, stream, data });
             }
         };
-        let exit = sandbox.run(
-            &spec,
-            &mut |stream, data| match stream {
-                sandbox::Stream::Stdout => show(Stream::Stdout, stdout.push(data)),
-                sandbox::Stream::Stderr => show(Stream::Stderr, stderr.push(data)),
-            },
-            self.cancel_of(pinned),
-        );
+        let seconds = limits.and_then(|limits| limits.seconds.as_ref());
+        let exit = timed::within(seconds.map(|(seconds, _)| *seconds), self.cancel_of(pinned), |cancel| {
+            sandbox.run(
+                &spec,
+                &mut |stream, data| match stream {
+                    sandbox::Stream::Stdout => show(Stream::Stdout, stdout.push(data)),
+                    sandbox::Stream::Stderr => show(Stream::Stderr, stderr.push(data)),
+                },
+                cancel,
+            )
+        })
+        .map_err(|error| BuildError::world("could not limit the time of a step", error))?;
         show(Stream::Stdout, stdout.finish());
         show(Stream::Stderr, stderr.finish());
         held.forwards.clear();
@@ -134,7 +143,17 @@ impl Session<'_> {
                 let help = if signal == 9 { "signal 9 often means that memory ran out" } else { "" };
                 return Err(failed(shown, vertex, op, &format!("was killed by signal {signal}"), help));
             }
-            Ok(sandbox::Exit::Cancelled) => return Err(BuildError::Cancelled),
+            Ok(sandbox::Exit::Cancelled) => {
+                return Err(match seconds {
+                    Some((seconds, policy)) if !self.cancel_of(pinned).is_cancelled() => {
+                        let how = format!(
+                            "was stopped after {seconds} s, the longest that the policy `{policy}` lets it run"
+                        );
+                        failed(shown, vertex, op, &how, "")
+                    }
+                    _ => BuildError::Cancelled,
+                });
+            }
             Err(error) => return Err(self.not_run(pinned, id, op, error)),
         }
 
@@ -513,6 +532,34 @@ impl Session<'_> {
                 .help("run the step with `--network=host` to reach what listens on this machine"),
         ));
     }
+}
+
+/// Gives each process of a step so much memory of its own. A step without protections can lift such a limit, so it is not
+/// run under one.
+fn limit_memory(
+    vertex: &Vertex,
+    op: &ExecOp,
+    limits: &mut Vec<sandbox::Ulimit>,
+    memory_mib: u32,
+    policy: &str,
+) -> Result<(), BuildError> {
+    if op.security == Security::Insecure {
+        let what =
+            format!("the policy `{policy}` limits the memory of this step, which runs without protections");
+        return Err(BuildError::wrong(
+            Diagnostic::error("memory-limit", what)
+                .at_origin(&vertex.origin)
+                .help("such a step could lift its limits; leave out `--security=insecure`"),
+        ));
+    }
+    let most = u64::from(memory_mib) << 20;
+    let lower = |known: Option<u64>| Some(known.map_or(most, |known| known.min(most)));
+    let resource = sandbox::Resource::Data;
+    match limits.iter_mut().find(|limit| limit.resource == resource) {
+        Some(limit) => (limit.soft, limit.hard) = (lower(limit.soft), lower(limit.hard)),
+        None => limits.push(sandbox::Ulimit { resource, soft: Some(most), hard: Some(most) }),
+    }
+    Ok(())
 }
 
 /// The command is to blame and not the machine.

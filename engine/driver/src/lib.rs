@@ -15,7 +15,6 @@ mod diff;
 mod early;
 mod error;
 mod exec;
-mod exemptions;
 mod explain;
 mod export;
 mod forms;
@@ -26,6 +25,7 @@ mod lowers;
 mod outcome;
 mod plan;
 mod plugins;
+mod policy;
 mod registries;
 mod request;
 mod resolve;
@@ -35,6 +35,7 @@ mod services;
 mod session;
 mod solve;
 mod source;
+mod timed;
 mod views;
 
 use std::collections::BTreeMap;
@@ -47,7 +48,7 @@ pub use kiln_oci::document::parse_time;
 pub use kiln_oci::registry::HostConfig as RegistryHost;
 pub use kiln_plugin::{
     ArgumentInfo, Builtin, CheckReport, FrontendChoice, Grant, GrantError, LoadError, Need, Outline,
-    PluginSummary, TargetInfo, componentize, record,
+    PluginSummary, Rule, TargetInfo, componentize, record,
 };
 use kiln_sandbox::Sandbox;
 pub use kiln_sandbox::enter_if_helper;
@@ -62,10 +63,12 @@ pub use artifact::{
 pub use call::{Check, Finding};
 pub use context::local_context;
 pub use error::{BuildError, StepFailure};
-pub use exemptions::{Date, Exemption};
 pub use images::{FileRow, HistoryRow, ImageRow, ImportRequest, SaveFormat};
 pub use outcome::{BuiltImage, Counts, Outcome, SourceTexts, Top, Written};
 pub use plugins::{Origin, PluginSetup, PluginSource, PluginUse, PolicyMode};
+pub use policy::{
+    ActivePolicy, Date, Exemption, ExemptionError, PolicyFinding, PolicyOutcome, PolicyReport, UsedExemption,
+};
 pub use request::{
     BuildFile, BuildRequest, Compression, ContextLocation, Destination, NetworkMode, OutputKind, OutputSpec,
     Secret,
@@ -100,6 +103,9 @@ pub struct Driver {
     plugins: Mutex<Arc<kiln_plugin::Host>>,
     /// Of those that do not ship with kiln, how they came to be there.
     loaded: Mutex<Vec<plugins::Loaded>>,
+    exemptions: Mutex<Vec<policy::Scoped>>,
+    /// What policies said of other plugins when those were loaded.
+    noticed: Mutex<policy::Noticed>,
     sandbox: OnceLock<Sandbox>,
     starting: Mutex<()>,
     /// Why steps cannot have other users.
@@ -147,6 +153,8 @@ impl Driver {
             lock_use: Mutex::default(),
             plugins: Mutex::new(Arc::new(plugins)),
             loaded: Mutex::default(),
+            exemptions: Mutex::default(),
+            noticed: Mutex::default(),
             sandbox: OnceLock::new(),
             starting: Mutex::new(()),
             one_user: privileges.one_user,
@@ -206,6 +214,26 @@ impl Driver {
         outcome.map_err(|error| self.about_users(error))
     }
 
+    /// What policies say of a build as far as that can be known before anything runs: its sources, its graph, its commands.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::build`]; a denial is [`BuildError::Wrong`].
+    pub fn judge(
+        &self,
+        request: &BuildRequest,
+        sources: &SourceTexts,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<PolicyReport, BuildError> {
+        let session = Session::new(self, request, sources, events, cancel);
+        session.show_noticed();
+        let plan = session.plan()?;
+        session.resolve(plan)?;
+        session.remember_contexts();
+        Ok(session.policies.report())
+    }
+
     /// Says of a file that could not be given to its owner what that may have to do with.
     fn about_users(&self, mut error: BuildError) -> BuildError {
         if let BuildError::World { source: Some(source), help, .. } = &mut error
@@ -232,6 +260,7 @@ impl Driver {
         cancel: &Cancel,
     ) -> (Result<Outcome, BuildError>, bool) {
         let session = Session::new(self, request, sources, events, cancel);
+        session.show_noticed();
         let pinned = session.plan().and_then(|plan| session.resolve(plan));
         let mut pinned = match pinned {
             Ok(pinned) => pinned,
@@ -239,8 +268,12 @@ impl Driver {
         };
         session.remember_contexts();
         session.announce(&pinned);
+        let reported = |outcome| {
+            let outcome = session.with_early_steps(outcome);
+            Outcome { policy: session.policies.report(), ..outcome }
+        };
         match session.known_outcome(&pinned) {
-            Ok(Some(outcome)) => return (Ok(session.with_early_steps(outcome)), false),
+            Ok(Some(outcome)) => return (Ok(reported(outcome)), false),
             Ok(None) => {}
             Err(error) => return (Err(error), true),
         }
@@ -250,7 +283,7 @@ impl Driver {
         let solved = session.solve(&pinned, kiln_core::solve::Need::Blob);
         let outcome = solved.and_then(|solved| {
             session.keep_notes(&pinned);
-            session.export(&solved).map(|outcome| session.with_early_steps(outcome))
+            session.export(&solved).map(reported)
         });
         (outcome, true)
     }

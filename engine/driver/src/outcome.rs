@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use kiln_core::{BlobDigest, Digest, Platform};
 use serde_json::{Value, json};
 
+use crate::policy::PolicyReport;
 use crate::request::BuildRequest;
 
 /// A build that ended well.
@@ -19,6 +20,8 @@ pub struct Outcome {
     pub top: Option<Top>,
     pub written: Vec<Written>,
     pub counts: Counts,
+    /// What policies had to say.
+    pub policy: PolicyReport,
 }
 
 #[derive(Clone, Debug)]
@@ -101,6 +104,9 @@ impl Outcome {
             })
             .collect();
         metadata["kiln.images"] = json!(images);
+        if !self.policy.policies.is_empty() {
+            metadata["kiln.policy"] = self.policy.metadata();
+        }
         metadata["kiln.steps"] = json!({ "ran": self.counts.ran, "cached": self.counts.cached });
         metadata
     }

@@ -47,6 +47,9 @@ impl Session<'_> {
         match error {
             _ if self.cancel.is_cancelled() => BuildError::Cancelled,
             PlanError::Cancelled => BuildError::Cancelled,
+            PlanError::Wrong(diagnostics) if self.is_denied() => {
+                BuildError::Wrong(self.with_denied(diagnostics))
+            }
             PlanError::Wrong(diagnostics) if self.refused() => BuildError::Refused(diagnostics),
             PlanError::Wrong(diagnostics) => match self.early_failure() {
                 Some(failure) => {

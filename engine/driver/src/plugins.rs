@@ -12,8 +12,8 @@ use kiln_plugin::{Addition, Grant, LoadError, PluginSummary};
 use crate::Driver;
 use crate::artifact::plugin_reference;
 use crate::error::BuildError;
-use crate::exemptions::Exemption;
 use crate::forms::{lock, one_line};
+use crate::policy::{ActivePolicy, Date, Exemption, Rules, Scoped, Standing};
 
 /// A plugin that a build is to have, as somebody asked for it.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct PluginUse {
     /// Of a policy, by the code of the finding: where that differs from `mode`.
     pub codes: BTreeMap<String, PolicyMode>,
     pub origin: Origin,
+    /// It has to be a policy.
+    pub as_policy: bool,
 }
 
 impl PluginUse {
@@ -44,6 +46,7 @@ impl PluginUse {
             mode: PolicyMode::default(),
             codes: BTreeMap::new(),
             origin,
+            as_policy: false,
         }
     }
 }
@@ -87,6 +90,17 @@ pub enum Origin {
     Site,
     /// `kiln.toml` of the repository that is built.
     Project,
+}
+
+impl Origin {
+    /// For programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::CommandLine => "command-line",
+            Self::Site => "site",
+            Self::Project => "project",
+        }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -140,7 +154,20 @@ impl Driver {
                 host.prefer(keyword, plugin);
             }
         });
-        setup.uses.iter().try_for_each(|wanted| self.add_plugin(wanted))?;
+        *lock(&self.exemptions) = setup
+            .exemptions
+            .iter()
+            .map(|exemption| {
+                Scoped::new(exemption.clone()).map_err(|error| {
+                    wrong(format!("the exemption from `{}` cannot be: {error}", exemption.rule))
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        // What is here already comes first: policies among it are asked about what has to be fetched.
+        let mut uses: Vec<&PluginUse> = setup.uses.iter().collect();
+        let is_fetched = |wanted: &PluginUse| matches!(wanted.source, PluginSource::Registry(_));
+        uses.sort_by_key(|wanted| (wanted.origin == Origin::Project, is_fetched(wanted)));
+        uses.into_iter().try_for_each(|wanted| self.add_plugin(wanted))?;
         self.host().check_names().map_err(|error| wrong(error.to_string()))?;
         match &setup.project_options {
             None => Ok(()),
@@ -165,7 +192,10 @@ impl Driver {
                     .map_err(|source| refused(wanted, LoadError::Read { file: file.clone(), source }))?;
                 (wasm, wanted.digest)
             }
-            PluginSource::Registry(reference) => (self.plugin_of_build(reference, wanted.digest)?, None),
+            PluginSource::Registry(reference) => {
+                let reference = self.judged_plugin(reference, wanted.digest)?;
+                (self.plugin_of_build(&reference, wanted.digest)?, None)
+            }
             PluginSource::Builtin(name) => match self.host().on_request(name) {
                 Ok(wasm) => (wasm.to_vec(), wanted.digest),
                 Err(known) => {
@@ -189,6 +219,12 @@ impl Driver {
         let summary =
             self.change_plugins(|host| host.load(addition)).map_err(|error| refused(wanted, error))?;
         let is_policy = summary.kinds.contains(&"policy");
+        if !is_policy && wanted.as_policy {
+            return Err(wrong(format!(
+                "the plugin `{}` is no policy: it is asked at none of the six points",
+                summary.name
+            )));
+        }
         if !is_policy && (wanted.mode != PolicyMode::Enforce || !wanted.codes.is_empty()) {
             return Err(wrong(format!(
                 "the plugin `{}` of {} is no policy, so it has neither `mode` nor `codes`",
@@ -210,6 +246,37 @@ impl Driver {
             PluginSource::Registry(text) => Some((loaded.summary.name.clone(), plugin_reference(text).ok()?)),
         };
         lock(&self.loaded).iter().filter_map(named).collect()
+    }
+
+    /// The policies that builds have, as they stand.
+    pub fn policies(&self) -> Vec<ActivePolicy> {
+        self.rules().standing.iter().map(ActivePolicy::of).collect()
+    }
+
+    /// Exemptions, and whether each is over.
+    pub fn exemptions(&self) -> Vec<(Exemption, bool)> {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+        let today = Date::of(u64::try_from(now.tv_sec).unwrap_or(0));
+        let all = lock(&self.exemptions);
+        all.iter().map(|scoped| (scoped.exemption.clone(), scoped.is_over(today))).collect()
+    }
+
+    /// What builds that begin from now on are judged by.
+    pub(crate) fn rules(&self) -> Rules {
+        let host = self.host();
+        let standing = lock(&self.loaded)
+            .iter()
+            .filter_map(|loaded| {
+                let wanted = &loaded.wanted;
+                Some(Standing {
+                    policy: host.policy(&loaded.summary.name)?,
+                    mode: wanted.mode,
+                    codes: wanted.codes.clone(),
+                    origin: wanted.origin,
+                })
+            })
+            .collect();
+        Rules { standing, exemptions: lock(&self.exemptions).clone() }
     }
 
     /// Changes the host that builds which begin from now on will have.

@@ -135,3 +135,30 @@ pub struct BuildRequest {
     /// Annotations for every manifest.
     pub annotations: Vec<(String, String)>,
 }
+
+impl BuildRequest {
+    /// No context, no outputs, and no network for steps.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            frontend: Request { build_platform: kiln_core::Platform::host(), ..Request::default() },
+            frontend_name: None,
+            context: ContextLocation::Empty,
+            build_file: BuildFile::InContext,
+            keep_git_dir: false,
+            named_contexts: Vec::new(),
+            tags: Vec::new(),
+            outputs: Vec::new(),
+            pull: false,
+            network: NetworkMode::None,
+            add_hosts: Vec::new(),
+            secrets: Vec::new(),
+            ssh: Vec::new(),
+            ulimits: Vec::new(),
+            shm_size: None,
+            cgroup_parent: None,
+            allow: Vec::new(),
+            proxies: Vec::new(),
+            annotations: Vec::new(),
+        }
+    }
+}

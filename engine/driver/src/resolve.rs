@@ -1,10 +1,11 @@
 //! From a plan to fixed bytes: every mutable name becomes a digest, every vertex gets its definition key.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kiln_core::fileop::FileOpError;
-use kiln_core::graph::{FileAction, MountKind, Network, Op, SourceOp};
+use kiln_core::graph::{FileAction, ImageSource, MountKind, Network, Op, SourceOp};
 use kiln_core::key::{self, InputKey};
 use kiln_core::seams::ImageRequest;
 use kiln_core::select::{self, Selection};
@@ -12,6 +13,7 @@ use kiln_core::{CacheKey, Cancel, Diagnostic, Graph, Output, Plan, Stack, Target
 
 use crate::error::BuildError;
 use crate::explain::{Notes, StepNote};
+use crate::policy::{NotUsed, StepLimits};
 use crate::request::NetworkMode;
 use crate::session::Session;
 use crate::source::image::PinnedImage;
@@ -31,6 +33,8 @@ pub(crate) struct Pinned {
     /// Which outputs of each vertex are read, in order; lists of outputs have this order.
     pub(crate) slots: Vec<Vec<usize>>,
     pub(crate) image_stacks: HashMap<VertexId, Stack>,
+    /// What policies let steps use, where that is less than everything.
+    pub(crate) limits: HashMap<VertexId, StepLimits>,
     /// What each key was made of, to say later why it differs.
     pub(crate) notes: Vec<Option<StepNote>>,
     pub(crate) before: Notes,
@@ -102,17 +106,23 @@ impl Pinned {
 impl Session<'_> {
     /// Pins sources and computes keys, walking the graph once from inputs to readers.
     pub(crate) fn resolve(&self, plan: Plan) -> Result<Pinned, BuildError> {
-        let Plan { mut graph, targets, epoch, export_options, .. } = plan;
+        let Plan { mut graph, mut targets, epoch, export_options, .. } = plan;
         let roots: Vec<Output> = targets.iter().filter_map(|target| target.root).collect();
         let reachable = reachable(&graph, &roots);
         self.fill_in_request(&mut graph, &reachable)?;
         self.pin_remotes(&mut graph, &reachable)?;
+        let images = self.pin_images(&mut graph, &reachable)?;
+        self.name_bases(&mut targets);
+        self.show_waiting();
+        // From here on the graph is what will be solved: what policies take from a step is in its key.
+        let limits = self.judge_graph(&mut graph, &reachable, &roots)?;
         let mut pinned = Pinned {
             slots: kiln_core::solve::slots(&graph, roots.iter().copied()),
             keys: vec![None; graph.len()],
             no_lookup: vec![false; graph.len()],
             notes: (0..graph.len()).map(|_| None).collect(),
             image_stacks: HashMap::new(),
+            limits,
             before: Notes::default(),
             first_vertex: self.vertices.fetch_add(graph.len(), Ordering::Relaxed),
             own_cancel: None,
@@ -122,6 +132,9 @@ impl Session<'_> {
             export_options,
             reachable,
         };
+        for (id, image) in images {
+            pinned.pin(id, &image);
+        }
         let mut wrong = Vec::new();
         let mut failed = vec![false; pinned.graph.len()];
         for id in 0..pinned.graph.len() {
@@ -179,32 +192,79 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Makes of every image that a target needs, also of one that was given as a context, the bytes that it is now.
+    fn pin_images(
+        &self,
+        graph: &mut Graph,
+        reachable: &[bool],
+    ) -> Result<Vec<(VertexId, Arc<PinnedImage>)>, BuildError> {
+        let (mut images, mut wrong) = (Vec::new(), Vec::new());
+        for id in (0..graph.len()).filter(|id| reachable[*id]) {
+            let image = match self.image_at(&graph[id]) {
+                Ok(image) => image,
+                Err(BuildError::Wrong(diagnostics)) => {
+                    wrong.extend(diagnostics);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let Some((image, reference)) = image else { continue };
+            let source = ImageSource { reference, pinned: Some(image.digest) };
+            *graph.op_mut(id) = Op::Source(SourceOp::Image(source));
+            images.push((id, image));
+        }
+        if wrong.is_empty() { Ok(images) } else { Err(BuildError::Wrong(wrong)) }
+    }
+
+    /// The image that a vertex is, if it is one, and what it is called: as it was written, unless a policy has another one
+    /// used.
+    fn image_at(&self, vertex: &Vertex) -> Result<Option<(Arc<PinnedImage>, String)>, BuildError> {
+        match &vertex.op {
+            Op::Source(SourceOp::Context(source)) => {
+                self.judge_context(source, &vertex.origin)?;
+                let image = self.context_as_image(&source.name, &vertex.platform)?;
+                Ok(image.map(|image| {
+                    let name = image.reference.to_string();
+                    (image, name)
+                }))
+            }
+            Op::Source(SourceOp::Image(source)) => {
+                let request =
+                    ImageRequest { source: source.clone(), platform: Some(vertex.platform.clone()) };
+                match self.judged_image(&request, &vertex.origin) {
+                    Ok(judged) => {
+                        let name = match judged.is_rewritten {
+                            true => judged.image.reference.to_string(),
+                            false => source.reference.clone(),
+                        };
+                        Ok(Some((judged.image.clone(), name)))
+                    }
+                    Err(NotUsed::Denied(denied)) => Err(BuildError::Wrong(denied)),
+                    Err(NotUsed::Failed(error)) => Err(error),
+                    Err(NotUsed::NotFound(error)) => {
+                        let diagnostic =
+                            Diagnostic::error("image-unavailable", error.message).at_origin(&vertex.origin);
+                        Err(match error.code {
+                            "unavailable" | "unauthorized" => BuildError::Refused(vec![diagnostic]),
+                            _ => BuildError::wrong(diagnostic),
+                        })
+                    }
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn resolve_vertex(&self, pinned: &mut Pinned, id: VertexId) -> Result<(), BuildError> {
         let vertex = &pinned.graph[id];
         pinned.no_lookup[id] =
             vertex.no_lookup || vertex.inputs.iter().any(|input| pinned.no_lookup[input.vertex]);
         match &vertex.op {
             Op::Source(SourceOp::Context(source)) => {
-                match self.context_as_image(&source.name, &vertex.platform)? {
-                    Some(image) => pinned.pin(id, &image),
-                    None => drop(self.local_context(source)?),
-                }
+                self.local_context(source)?;
                 return Ok(());
             }
-            Op::Source(SourceOp::Image(source)) => {
-                let request =
-                    ImageRequest { source: source.clone(), platform: Some(vertex.platform.clone()) };
-                let image = self.pin_image(&request).map_err(|error| {
-                    let diagnostic =
-                        Diagnostic::error("image-unavailable", error.message).at_origin(&vertex.origin);
-                    match error.code {
-                        "unavailable" | "unauthorized" => BuildError::Refused(vec![diagnostic]),
-                        _ => BuildError::wrong(diagnostic),
-                    }
-                })?;
-                pinned.pin(id, &image);
-                return Ok(());
-            }
+            Op::Source(SourceOp::Image(_)) => return Ok(()),
             _ => {}
         }
         let mut selections = Vec::new();

@@ -156,6 +156,11 @@ impl Session<'_> {
         if value == "docker-image://scratch" {
             return Some(info("empty", None));
         }
+        let source = ContextSource { name: name.clone(), ignore: None };
+        if self.judge_context(&source, &[]).is_err() {
+            // It is not contacted. The build says why when it comes to use it.
+            return Some(info("image", None));
+        }
         match self.context_image(&value, platform) {
             None if crate::is_remote_context(&value) => {
                 let (kind, modified) = self.remote_context_time(&value);

@@ -22,6 +22,7 @@ use crate::early::Early;
 use crate::error::BuildError;
 use crate::forms::{Forms, lock, one_line};
 use crate::outcome::SourceTexts;
+use crate::policy::Policies;
 use crate::request::BuildRequest;
 use crate::source::git::Commit;
 use crate::source::http::Download;
@@ -44,6 +45,7 @@ pub(crate) struct Session<'a> {
     pub(crate) cancel: &'a Cancel,
     pub(crate) forms: Forms<'a>,
     pub(crate) plugins: Arc<kiln_plugin::Host>,
+    pub(crate) policies: Policies,
     /// When the build began, or its epoch: the time of what kiln itself makes.
     pub(crate) now: Mutex<Time>,
     pub(crate) images: Mutex<Images>,
@@ -88,6 +90,7 @@ impl<'a> Session<'a> {
             cancel,
             forms: Forms::new(&driver.store, &driver.registries, events, cancel),
             plugins: driver.host(),
+            policies: Policies::new(driver.rules(), &lock(&driver.noticed), now.tv_sec),
             now: Mutex::new(Time {
                 seconds: now.tv_sec,
                 nanoseconds: u32::try_from(now.tv_nsec).unwrap_or(0),

@@ -10,7 +10,7 @@ use crate::bridge::serve;
 use crate::call::{Instance, failed};
 use crate::component::Plugin;
 use crate::convert::{Fault, findings, graph, plan};
-use crate::error::{CallError, DeriveError, Failure, LoadError, PlanError};
+use crate::error::{CallError, DeriveError, Failure, LoadError, PlanError, PluginId};
 use crate::outline::{self, Outline, TargetInfo};
 use crate::plugins::Host;
 use crate::record;
@@ -223,6 +223,15 @@ impl Host {
             Ok(derivation) => Ok(derivation),
             Err(diagnostics) => Err(DeriveError::Wrong(diagnostics)),
         }
+    }
+
+    /// Who that is.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError::UnknownFrontend`], or that it does not work here.
+    pub fn frontend_id(&self, choice: &FrontendChoice) -> Result<PluginId, PlanError> {
+        Ok(self.frontend(choice)?.id.clone())
     }
 
     fn frontend(&self, choice: &FrontendChoice) -> Result<Arc<Plugin>, PlanError> {

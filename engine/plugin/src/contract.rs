@@ -87,8 +87,8 @@ pub(crate) const HOOKS: [(&str, &str); 13] = [
 ];
 
 /// Kinds of plugin that this host has questions for. To take another and ask it nothing would be worse than to refuse
-/// it, for a policy above all.
-pub(crate) const ASKED: [&str; 2] = ["frontend", "instruction"];
+/// it.
+pub(crate) const ASKED: [&str; 3] = ["frontend", "instruction", "policy"];
 
 /// The contract as records name it.
 pub(crate) fn package() -> String {

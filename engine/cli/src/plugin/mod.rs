@@ -18,6 +18,7 @@ use crate::loading::{self, PluginArgs};
 use crate::project::Project;
 
 pub use args::PluginCommand;
+pub use fixtures::{TestArgs, test};
 
 pub fn run(command: &PluginCommand, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
     match command {

@@ -46,7 +46,8 @@ impl<'a> MergedView<'a> {
     }
 }
 
-fn describe(path: &TreePath, found: &Found<'_>) -> FileInfo {
+/// What plugins are told of a path and what shows there.
+pub fn describe(path: &TreePath, found: &Found<'_>) -> FileInfo {
     let (kind, size, target) = match &found.entry.kind {
         Kind::File(file) => (FileKind::Regular, file.size, String::new()),
         Kind::Directory { .. } => (FileKind::Directory, 0, String::new()),

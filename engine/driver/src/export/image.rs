@@ -1,5 +1,6 @@
 //! Makes images of what was solved: blobs of layers, configuration, manifest, index; all of them in the store.
 
+use std::collections::BTreeMap;
 use std::num::NonZero;
 
 use kiln_core::tree::Time;
@@ -17,6 +18,7 @@ use crate::request::Compression;
 use crate::resolve::Pinned;
 use crate::session::Session;
 use crate::solve::Solved;
+use crate::source::image::PinnedImage;
 
 /// What decides the bytes of layers, besides what they hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub(crate) struct WrittenImage {
     pub(crate) manifest: Descriptor,
     pub(crate) config: Descriptor,
     pub(crate) layers: Vec<Descriptor>,
+    /// The layers by their names in the store, in the same order.
+    pub(crate) stack: Stack,
 }
 
 impl ImageSet {
@@ -141,8 +145,32 @@ fn image(
         layers.push(Descriptor::new(note.media_type, note.blob, note.size));
     }
     let now = Some(pinned.epoch.map_or_else(|| session.now(), |seconds| Time { seconds, nanoseconds: 0 }));
-    let mut history = match (&base, built_from) {
-        (Some(base), from) if from > 0 || base.document.diff_ids.is_empty() => base.document.history.clone(),
+    let history = history_of(target, base.as_deref(), built_from, stack.0.len(), now);
+    let config = config_json(&NewConfig {
+        platform: &target.platform,
+        config: &target.config,
+        created: pinned.epoch.and(now).or_else(|| newest(&history)).or(now),
+        history: &history,
+        diff_ids: &diff_ids,
+    })
+    .map_err(|error| BuildError::world("the frontend gave a configuration that cannot be written", error))?;
+    let config = put(session, media_type::OCI_CONFIG, &config)?;
+    let mut manifest = Manifest::new(config.clone(), layers.clone());
+    manifest.annotations = annotations_of(session, target);
+    let manifest = put(session, media_type::OCI_MANIFEST, &manifest.to_json())?;
+    Ok(WrittenImage { platform: target.platform.clone(), manifest, config, layers, stack: stack.clone() })
+}
+
+/// The history of an image of so many layers, of which the first `built_from` are the base's.
+pub(crate) fn history_of(
+    target: &Target,
+    base: Option<&PinnedImage>,
+    built_from: usize,
+    layers: usize,
+    now: Option<Time>,
+) -> Vec<History> {
+    let mut history = match base {
+        Some(base) if built_from > 0 || base.document.diff_ids.is_empty() => base.document.history.clone(),
         _ => Vec::new(),
     };
     History::balance(&mut history, built_from);
@@ -157,29 +185,20 @@ fn image(
             empty_layer: line.layer.is_none(),
         })
         .collect();
-    History::balance(&mut added, stack.0.len() - built_from);
+    History::balance(&mut added, layers - built_from);
     history.extend(added);
-    let config = config_json(&NewConfig {
-        platform: &target.platform,
-        config: &target.config,
-        created: pinned.epoch.and(now).or_else(|| newest(&history)).or(now),
-        history: &history,
-        diff_ids: &diff_ids,
-    })
-    .map_err(|error| BuildError::world("the frontend gave a configuration that cannot be written", error))?;
-    let config = put(session, media_type::OCI_CONFIG, &config)?;
-    let mut manifest = Manifest::new(config.clone(), layers.clone());
+    history
+}
+
+/// What the manifest of a target's image says.
+pub(crate) fn annotations_of(session: &Session<'_>, target: &Target) -> BTreeMap<String, String> {
+    let mut annotations = BTreeMap::new();
     if !target.base_name.is_empty() {
-        manifest
-            .annotations
-            .insert("org.opencontainers.image.base.name".to_owned(), target.base_name.clone());
-        manifest
-            .annotations
-            .insert("org.opencontainers.image.base.digest".to_owned(), target.base_digest.clone());
+        annotations.insert("org.opencontainers.image.base.name".to_owned(), target.base_name.clone());
+        annotations.insert("org.opencontainers.image.base.digest".to_owned(), target.base_digest.clone());
     }
-    manifest.annotations.extend(target.annotations.iter().chain(&session.request.annotations).cloned());
-    let manifest = put(session, media_type::OCI_MANIFEST, &manifest.to_json())?;
-    Ok(WrittenImage { platform: target.platform.clone(), manifest, config, layers })
+    annotations.extend(target.annotations.iter().chain(&session.request.annotations).cloned());
+    annotations
 }
 
 fn newest(history: &[History]) -> Option<Time> {
@@ -290,7 +309,7 @@ fn remember(
     set: &ImageSet,
 ) -> Result<(), BuildError> {
     let Some(key) = request_key(session, pinned, settings) else { return Ok(()) };
-    let mut text = String::from("kiln image 1\n");
+    let mut text = String::from("kiln image 2\n");
     let line =
         |kind: &str, blob: &Descriptor| format!("{kind} {} {} {}\n", blob.digest, blob.size, blob.media_type);
     text.push_str(&line("top", &set.top));
@@ -298,8 +317,8 @@ fn remember(
         text.push_str(&format!("image {}\n", image.platform));
         text.push_str(&line("manifest", &image.manifest));
         text.push_str(&line("config", &image.config));
-        for layer in &image.layers {
-            text.push_str(&line("layer", layer));
+        for (layer, blob) in image.stack.0.iter().zip(&image.layers) {
+            text.push_str(&line(&format!("layer {}", layer.hex()), blob));
         }
     }
     session
@@ -324,19 +343,21 @@ fn parse(text: &str, pinned: &Pinned) -> Option<ImageSet> {
         let size = words.next()?.parse().ok()?;
         Some(Descriptor::new(words.next()?, kiln_core::BlobDigest(digest), size))
     };
-    let mut lines = text.strip_prefix("kiln image 1\n")?.lines().peekable();
+    let mut lines = text.strip_prefix("kiln image 2\n")?.lines().peekable();
     let top = blob(lines.next()?.strip_prefix("top ")?)?;
     let mut images = Vec::new();
     for target in &pinned.targets {
         lines.next()?.strip_prefix("image ")?;
         let manifest = blob(lines.next()?.strip_prefix("manifest ")?)?;
         let config = blob(lines.next()?.strip_prefix("config ")?)?;
-        let mut layers = Vec::new();
+        let (mut layers, mut stack) = (Vec::new(), Stack::default());
         while let Some(layer) = lines.peek().and_then(|line| line.strip_prefix("layer ")) {
-            layers.push(blob(layer)?);
+            let (name, rest) = layer.split_once(' ')?;
+            stack.0.push(LayerId(Digest::from_hex(name)?));
+            layers.push(blob(rest)?);
             lines.next();
         }
-        images.push(WrittenImage { platform: target.platform.clone(), manifest, config, layers });
+        images.push(WrittenImage { platform: target.platform.clone(), manifest, config, layers, stack });
     }
     lines.next().is_none().then_some(ImageSet { top, images })
 }

@@ -14,10 +14,11 @@ use kiln_core::{Kind, Stack};
 
 pub(crate) use archive::{Named, write_archive};
 pub(crate) use files::write_whole;
-pub(crate) use image::{ImageSettings, PLAIN_BLOB};
+pub(crate) use image::{ImageSet, ImageSettings, PLAIN_BLOB, WrittenImage, annotations_of, history_of};
 
 use crate::error::BuildError;
 use crate::outcome::{BuiltImage, Outcome, Top, Written};
+use crate::policy::Product;
 use crate::request::{Compression, Destination, OutputKind, OutputSpec};
 use crate::resolve::Pinned;
 use crate::session::Session;
@@ -27,14 +28,24 @@ impl Session<'_> {
     /// Writes every output that was asked for. Nothing stands under its final name before it is complete.
     pub(crate) fn export(&self, solved: &Solved<'_>) -> Result<Outcome, BuildError> {
         let mut outcome = Outcome { counts: solved.counts(), ..Outcome::default() };
+        let mut made = Vec::new();
         for output in &self.request.outputs {
-            match output.kind {
-                OutputKind::Local => files::local(self, solved, output, &mut outcome)?,
-                OutputKind::Tar => files::tar(self, solved, output, &mut outcome)?,
-                _ => {
-                    let set = image::make(self, solved, &settings(solved.pinned, output))?;
-                    self.deliver(&set, output, &mut outcome)?;
-                }
+            made.push(match output.kind {
+                OutputKind::Local | OutputKind::Tar => None,
+                _ => Some(image::make(self, solved, &settings(solved.pinned, output))?),
+            });
+        }
+        let products = made.iter().map(|set| match set {
+            Some(set) => Product::Images(set),
+            None => Product::Files(&solved.stacks),
+        });
+        let products: Vec<_> = self.request.outputs.iter().zip(products).collect();
+        self.judge_outputs(solved.pinned, &products)?;
+        for (output, set) in self.request.outputs.iter().zip(&made) {
+            match set {
+                Some(set) => self.deliver(set, output, &mut outcome)?,
+                None if output.kind == OutputKind::Local => files::local(self, solved, output, &mut outcome)?,
+                None => files::tar(self, solved, output, &mut outcome)?,
             }
         }
         Ok(outcome)
@@ -52,6 +63,8 @@ impl Session<'_> {
                 None => return Ok(None),
             }
         }
+        let products: Vec<_> = sets.iter().map(|(output, set)| (*output, Product::Images(set))).collect();
+        self.judge_outputs(pinned, &products)?;
         let mut outcome = Outcome { counts: self.all_cached(pinned), ..Outcome::default() };
         for (output, set) in sets {
             self.deliver(&set, output, &mut outcome)?;

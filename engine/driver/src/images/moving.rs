@@ -19,9 +19,7 @@ use crate::error::BuildError;
 use crate::export::{Named, write_archive, write_whole};
 use crate::forms::{Forms, Interruptible};
 use crate::outcome::SourceTexts;
-use crate::request::{
-    BuildFile, BuildRequest, ContextLocation, Destination, NetworkMode, OutputKind, OutputSpec,
-};
+use crate::request::{BuildFile, BuildRequest, Destination, OutputKind, OutputSpec};
 use crate::session::Session;
 use crate::solve::Solved;
 
@@ -158,18 +156,15 @@ fn name_of(entry: &Descriptor) -> Option<&str> {
 /// A build whose file holds nothing but configuration.
 fn build_request(request: &ImportRequest<'_>, text: &[u8]) -> BuildRequest {
     let name = "changes".to_owned();
+    let nothing = BuildRequest::nothing();
     BuildRequest {
         frontend: Request {
             file: name.clone(),
             platforms: vec![request.platform.clone()],
-            build_platform: Platform::host(),
-            ..Request::default()
+            ..nothing.frontend
         },
         frontend_name: Some("dockerfile".to_owned()),
-        context: ContextLocation::Empty,
-        keep_git_dir: false,
         build_file: BuildFile::Text { name, text: text.into() },
-        named_contexts: Vec::new(),
         tags: vec![request.name.clone()],
         outputs: vec![OutputSpec {
             kind: OutputKind::Store,
@@ -178,17 +173,7 @@ fn build_request(request: &ImportRequest<'_>, text: &[u8]) -> BuildRequest {
             names: Vec::new(),
             rewrite_timestamp: true,
         }],
-        pull: false,
-        network: NetworkMode::None,
-        add_hosts: Vec::new(),
-        secrets: Vec::new(),
-        ssh: Vec::new(),
-        cgroup_parent: None,
-        ulimits: Vec::new(),
-        shm_size: None,
-        allow: Vec::new(),
-        proxies: Vec::new(),
-        annotations: Vec::new(),
+        ..nothing
     }
 }
 

@@ -37,7 +37,7 @@ impl Session<'_> {
         match self.address(text)? {
             Remote::Git { mut source, says_times } => {
                 source.keep_git_dir |= is_main && self.request.keep_git_dir;
-                let pinned = self.pin_git(&source)?;
+                let pinned = self.pin_git(&source, &[])?;
                 let layer = self.git_layer(&GitSource { commit_times: false, ..pinned })?;
                 let mut tree = elsewhere(layer, &*self.forms.tree(&layer)?);
                 // With one time for the whole build those of the files are to be always the same, too (§23.4).
@@ -48,7 +48,7 @@ impl Session<'_> {
                 Ok(tree)
             }
             Remote::Http(url) => {
-                let download = self.download(&url, None)?;
+                let download = self.judged_download(&url)?;
                 let file = self.downloaded(&download)?;
                 if is_main
                     && let Some((layer, tree)) = archive::unpack(&self.forms, &file.content, Unpack::Tar)?
@@ -63,7 +63,7 @@ impl Session<'_> {
     /// The build file that a main context is, if it is no archive and no repository (§20.2).
     pub(crate) fn lone_build_file(&self, text: &str) -> Result<Option<Arc<[u8]>>, RemoteError> {
         let Remote::Http(url) = self.address(text)? else { return Ok(None) };
-        let file = self.downloaded(&*self.download(&url, None)?)?;
+        let file = self.downloaded(&*self.judged_download(&url)?)?;
         match archive::unpack(&self.forms, &file.content, Unpack::Tar)? {
             Some(_) => Ok(None),
             None => self.text_of(&url, &file).map(Some),
@@ -72,8 +72,14 @@ impl Session<'_> {
 
     /// The build file at an address (§1.1).
     pub(crate) fn remote_build_file(&self, url: &str) -> Result<Arc<[u8]>, RemoteError> {
-        let file = self.downloaded(&*self.download(url, None)?)?;
+        let file = self.downloaded(&*self.judged_download(url)?)?;
         self.text_of(url, &file)
+    }
+
+    /// What an address gives, as far as policies let it be used.
+    fn judged_download(&self, url: &str) -> Result<Arc<Download>, RemoteError> {
+        let source = self.judged_url(url)?;
+        self.download(&source.url, source.checksum.as_deref())
     }
 
     fn text_of(&self, url: &str, file: &File) -> Result<Arc<[u8]>, RemoteError> {
@@ -108,7 +114,7 @@ impl Session<'_> {
         match self.address(text) {
             // What cannot be had is reported where it is used.
             Ok(Remote::Git { source, .. }) => ("git", self.git_time(&source).ok()),
-            Ok(Remote::Http(url)) => ("http", self.download(&url, None).ok().and_then(|it| it.modified)),
+            Ok(Remote::Http(url)) => ("http", self.judged_download(&url).ok().and_then(|it| it.modified)),
             Err(_) => ("git", None),
         }
     }

@@ -9,8 +9,9 @@ mod repository;
 
 use kiln_core::graph::GitSource;
 use kiln_core::seams::GitInfo;
-use kiln_core::{CacheKey, Digest, LayerId};
+use kiln_core::{CacheKey, Digest, LayerId, Span};
 use kiln_oci::web::without_credentials;
+use kiln_plugin::Point;
 use kiln_store::Existing;
 
 use super::address::is_repository;
@@ -42,8 +43,9 @@ fn is_whole(commit: &str) -> bool {
 }
 
 impl Session<'_> {
-    /// The source with the commit that it is now.
-    pub(crate) fn pin_git(&self, source: &GitSource) -> Result<GitSource, RemoteError> {
+    /// The source with the commit that it is now, as far as policies let it be used.
+    pub(crate) fn pin_git(&self, source: &GitSource, spans: &[Span]) -> Result<GitSource, RemoteError> {
+        let source = &self.judged_git(source, spans)?;
         let commit = self.commit_of(source)?;
         Ok(GitSource { reference: commit.name.clone(), commit: commit.id.clone(), ..source.clone() })
     }
@@ -119,7 +121,7 @@ impl Session<'_> {
     /// The files of a pinned source as a layer.
     pub(crate) fn git_layer(&self, source: &GitSource) -> Result<LayerId, RemoteError> {
         let commit = Commit { id: source.commit.clone(), name: source.reference.clone() };
-        let key = key(source, &commit.id);
+        let key = key(source, &commit.id, &self.submodule_rules(source));
         let store = &self.driver.store;
         let lost = |error| BuildError::world("could not read the store", error);
         let known = || -> Result<Option<LayerId>, BuildError> {
@@ -142,8 +144,22 @@ impl Session<'_> {
         Ok(layer)
     }
 
+    /// Of the commit that the source is now.
+    pub(crate) fn commit_id(&self, source: &GitSource) -> Result<String, RemoteError> {
+        Ok(self.commit_of(source)?.id.clone())
+    }
+
+    /// Which policies have a say in what submodules are fetched; empty where none has.
+    fn submodule_rules(&self, source: &GitSource) -> String {
+        match source.submodules {
+            true => self.policies.fingerprint(Point::Source),
+            false => String::new(),
+        }
+    }
+
     /// When the commit was made that the source is now, in seconds since 1970.
     pub(crate) fn git_time(&self, source: &GitSource) -> Result<i64, RemoteError> {
+        let source = &self.judged_git(source, &[])?;
         self.time_of(&source.url, &*self.commit_of(source)?)
     }
 
@@ -167,19 +183,26 @@ impl Session<'_> {
         Ok(*time)
     }
 
-    /// For a plugin.
+    /// For a plugin that plans.
     pub(crate) fn git_info(&self, source: &GitSource) -> Result<GitInfo, RemoteError> {
+        self.found_git_info(&self.judged_git(source, &[])?)
+    }
+
+    /// For a plugin. Nobody is asked whether it may be used.
+    pub(crate) fn found_git_info(&self, source: &GitSource) -> Result<GitInfo, RemoteError> {
         let commit = self.commit_of(source)?;
-        let modified = u64::try_from(self.git_time(source)?).unwrap_or(0);
+        let modified = u64::try_from(self.time_of(&source.url, &commit)?).unwrap_or(0);
         Ok(GitInfo { reference: commit.name.clone(), commit: commit.id.clone(), modified })
     }
 }
 
 /// What a checkout is known by. Its address is part of it only where it is part of the files.
-fn key(source: &GitSource, commit: &str) -> CacheKey {
+///
+/// `rules` are those under which its submodules were fetched, which nobody asks about again.
+fn key(source: &GitSource, commit: &str, rules: &str) -> CacheKey {
     let url = if source.keep_git_dir { without_credentials(&source.url) } else { String::new() };
     let text = format!(
-        "kiln checkout 1\n{commit}\n{}\n{} {} {}\n{url}\n{}",
+        "kiln checkout 1\n{commit}\n{}\n{} {} {}\n{url}\n{}{rules}",
         source.subdir,
         source.submodules,
         source.keep_git_dir,
@@ -215,13 +238,13 @@ mod tests {
     #[test]
     fn a_checkout_is_known_by_what_decides_its_files() {
         let source = GitSource { url: "https://host/x.git".to_owned(), ..GitSource::default() };
-        let of = |source: &GitSource| key(source, "abc");
+        let of = |source: &GitSource| key(source, "abc", "");
         let elsewhere = GitSource { url: "https://mirror/x.git".to_owned(), ..source.clone() };
         assert_eq!(of(&source), of(&elsewhere));
         let kept = |source: &GitSource| GitSource { keep_git_dir: true, ..source.clone() };
         assert_ne!(of(&kept(&source)), of(&kept(&elsewhere)));
         assert_ne!(of(&source), of(&GitSource { subdir: "a".to_owned(), ..source.clone() }));
         assert_ne!(of(&source), of(&GitSource { submodules: true, ..source.clone() }));
-        assert_ne!(of(&source), key(&source, "abd"));
+        assert_ne!(of(&source), key(&source, "abd", ""));
     }
 }

@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use kiln_core::graph::HttpSource;
 use kiln_core::seams::HttpInfo;
 use kiln_core::tree::Time;
-use kiln_core::{CacheKey, Digest, Entry, Event, Kind, LayerId, Tree, TreePath};
+use kiln_core::{CacheKey, Digest, Entry, Event, Kind, LayerId, Span, Tree, TreePath};
 use kiln_oci::web::{Address, Answer, Ask, Receiver, WebError, parse_http_date};
 use kiln_store::{Existing, StepDir};
 use sha2::Digest as _;
@@ -93,7 +93,8 @@ fn key_of_checksum(checksum: &str) -> CacheKey {
 
 impl Session<'_> {
     /// The source with the digest of what it is now. With a checksum nothing is asked: it says all.
-    pub(crate) fn pin_http(&self, source: &HttpSource) -> Result<HttpSource, RemoteError> {
+    pub(crate) fn pin_http(&self, source: &HttpSource, spans: &[Span]) -> Result<HttpSource, RemoteError> {
+        let source = &self.judged_http(source, spans)?;
         let mut pinned = HttpSource { filename: filename(source)?, ..source.clone() };
         if source.checksum.is_none() {
             pinned.checksum = Some(self.download(&source.url, None)?.digest.to_string());
@@ -108,8 +109,13 @@ impl Session<'_> {
         Ok(self.forms.keep(tree)?)
     }
 
-    /// For a plugin.
+    /// For a plugin that plans.
     pub(crate) fn http_info(&self, source: &HttpSource) -> Result<HttpInfo, RemoteError> {
+        self.found_http_info(&self.judged_http(source, &[])?)
+    }
+
+    /// For a plugin. Nobody is asked whether it may be used.
+    pub(crate) fn found_http_info(&self, source: &HttpSource) -> Result<HttpInfo, RemoteError> {
         let filename = filename(source)?;
         let download = self.download(&source.url, source.checksum.as_deref())?;
         Ok(HttpInfo {

@@ -11,6 +11,7 @@ use kiln_oci::{Descriptor, ImageDocument, Index, LayoutReader, Manifest, media_t
 
 use crate::error::BuildError;
 use crate::forms::{Origin, lock, one_line};
+use crate::policy::{NotUsed, first_message};
 use crate::registries::FetchError;
 use crate::session::Session;
 
@@ -60,8 +61,22 @@ impl PinnedImage {
 }
 
 impl Session<'_> {
-    /// What an image reference means, once per build.
+    /// What an image reference means and policies let it mean, for a plugin that plans.
     pub(crate) fn pin_image(&self, request: &ImageRequest) -> Result<Arc<PinnedImage>, HostError> {
+        match self.judged_image(request, &[]) {
+            Ok(judged) => Ok(judged.image.clone()),
+            Err(NotUsed::NotFound(error)) => Err(error),
+            Err(NotUsed::Failed(error)) => Err(error.into_host()),
+            Err(NotUsed::Denied(denied)) => {
+                let message = first_message(&denied);
+                self.keep_denied(&message, &denied);
+                Err(HostError::new("other", message))
+            }
+        }
+    }
+
+    /// What an image reference means, once per build. Nobody is asked whether it may be used.
+    pub(crate) fn find_pinned(&self, request: &ImageRequest) -> Result<Arc<PinnedImage>, HostError> {
         let mut reference = ImageRef::parse(&request.source.reference)
             .map_err(|error| HostError::new("invalid-argument", error.to_string()))?
             .or_latest();

@@ -157,8 +157,8 @@ impl Session<'_> {
 
     fn pinned_remote(&self, vertex: &Vertex) -> Result<SourceOp, BuildError> {
         let source = match &vertex.op {
-            Op::Source(SourceOp::Http(http)) => self.pin_http(http).map(SourceOp::Http),
-            Op::Source(SourceOp::Git(git)) => self.pin_git(git).map(SourceOp::Git),
+            Op::Source(SourceOp::Http(http)) => self.pin_http(http, &vertex.origin).map(SourceOp::Http),
+            Op::Source(SourceOp::Git(git)) => self.pin_git(git, &vertex.origin).map(SourceOp::Git),
             _ => unreachable!("only remote sources are pinned here"),
         };
         source.map_err(|error| error.at(Some(vertex)))

@@ -36,25 +36,17 @@ pub struct Policy {
 #[derive(Clone, Copy)]
 pub struct Asking<'a> {
     pub facts: &'a BuildFacts,
-    /// Of this policy.
-    pub options: &'a [(String, String)],
     pub services: &'a dyn Services,
     pub cancel: &'a Cancel,
 }
 
 impl Host {
-    /// The policy of this name; `None` where no plugin has it, or one that is no policy.
-    ///
-    /// # Errors
-    ///
-    /// When a component that ships with kiln does not work here.
-    pub fn policy(&self, name: &str) -> Result<Option<Policy>, LoadError> {
-        let Some(plugin) = self.by_name(name)? else { return Ok(None) };
-        if points(&plugin).next().is_none() {
-            return Ok(None);
-        }
+    /// The policy of this name that was added; `None` where no plugin has it, or one that is no policy.
+    pub fn policy(&self, name: &str) -> Option<Policy> {
+        let plugin = self.added(name)?.plugin.clone();
+        points(&plugin).next()?;
         let memory_bytes = self.limits.memory_bytes.min(POLICY_MEMORY_BYTES);
-        Ok(Some(Policy { plugin, limits: Limits { memory_bytes, ..self.limits } }))
+        Some(Policy { plugin, limits: Limits { memory_bytes, ..self.limits } })
     }
 }
 
@@ -76,7 +68,7 @@ impl Policy {
         &self.plugin.id
     }
 
-    /// What it is set to, checked and with defaults, for [`Asking::options`].
+    /// With which it is asked.
     pub fn options(&self) -> &[(String, String)] {
         &self.plugin.options
     }
@@ -89,9 +81,9 @@ impl Policy {
         points(&self.plugin)
     }
 
-    /// What it says is looked up by the host and not in its arguments, so equal arguments need not give equal answers.
-    pub fn looks_around(&self) -> bool {
-        self.plugin.resolves
+    /// An earlier answer to equal arguments does not stand for one now: it asks others, or its calls are taken down.
+    pub fn is_asked_each_time(&self) -> bool {
+        self.plugin.resolves || self.plugin.recorder.is_some()
     }
 
     /// Point 1.
@@ -272,7 +264,7 @@ impl Policy {
         hook: &str,
         work: impl FnOnce(&mut Instance, wit::BuildFacts) -> Result<Result<R, Fault>, CallError> + Send,
     ) -> Result<R, PolicyError> {
-        let facts = policy::build_facts(asking.facts, asking.options);
+        let facts = policy::build_facts(asking.facts, &self.plugin.options);
         let plugin = &self.plugin;
         let answer = serve(plugin.component.engine(), Some(asking.services), asking.cancel, |line| {
             let session = Session::open(line, self.limits, Platform::host());

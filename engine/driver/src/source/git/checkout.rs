@@ -10,6 +10,7 @@ use std::path::Path;
 use kiln_core::graph::GitSource;
 use kiln_core::tree::Time;
 use kiln_core::{Entry, LayerId, Tree, TreePath};
+use kiln_plugin::Point;
 
 use super::command::{FROM_HERE, Git};
 use super::repository::Repository;
@@ -98,9 +99,53 @@ impl Session<'_> {
             fs::create_dir_all(&into)
                 .map_err(|error| BuildError::world("could not write a submodule's files", error))?;
             let commit = Commit { id: submodule.commit, name: String::new() };
+            self.judge_submodule(&submodule.url, &commit)?;
             self.write_files(&submodule.url, root, &commit, &into, true, depth + 1)?;
         }
         Ok(())
+    }
+
+    /// Asks of all submodules below a commit before git fetches them by itself.
+    fn judge_submodules(
+        &self,
+        url: &str,
+        root: &str,
+        commit: &Commit,
+        depth: usize,
+    ) -> Result<(), RemoteError> {
+        let submodules = {
+            let repository = Repository::open(self, url, Some(root))?;
+            repository.fetch(commit)?;
+            repository.submodules(&commit.id)?
+        };
+        for submodule in submodules {
+            if depth == MAX_DEPTH {
+                let message = format!("the submodules of `{root}` are nested more than {MAX_DEPTH} deep");
+                return Err(RemoteError::new(Why::Invalid, message));
+            }
+            let commit = Commit { id: submodule.commit, name: String::new() };
+            self.judge_submodule(&submodule.url, &commit)?;
+            self.judge_submodules(&submodule.url, root, &commit, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Asks of one submodule. Its address is part of the commit above it: a policy lets it be used as it is, or not.
+    fn judge_submodule(&self, url: &str, commit: &Commit) -> Result<(), RemoteError> {
+        let source = GitSource {
+            url: url.to_owned(),
+            commit: commit.id.clone(),
+            fetch_by_commit: true,
+            ..GitSource::default()
+        };
+        let judged = self.judged_git(&source, &[])?;
+        if judged.url == source.url && judged.commit == source.commit {
+            return Ok(());
+        }
+        let shown = kiln_oci::web::without_credentials(url);
+        let message = format!("a policy names another repository in place of the submodule `{shown}`");
+        Err(RemoteError::new(Why::Invalid, message)
+            .with_help("a submodule's address is written in the commit above it and cannot be another one"))
     }
 
     /// Writes a repository with one commit, checked out, in which git commands work.
@@ -133,6 +178,9 @@ impl Session<'_> {
             _ => {}
         }
         if source.submodules {
+            if self.policies.are_asked_at(Point::Source) {
+                self.judge_submodules(&source.url, &source.url, commit, 0)?;
+            }
             let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
             repository.run(repository.reaching(Git::new(into, update)))?;
         }
