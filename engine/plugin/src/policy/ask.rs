@@ -201,7 +201,9 @@ impl Policy {
             let call = |store: &mut _| guest.call_check_layer(store, &facts, &asked, changes, root);
             let arguments = || {
                 let listed: Vec<_> = listed.iter().map(policy::change).collect();
-                record::arguments!(facts, asked, listed, record::tree(0))()
+                let mut told = record::arguments!(facts, asked, listed)();
+                told.push(record::tree(0));
+                told
             };
             let found = instance.recorded("policy-layer.check-layer", arguments, || HOOK.to_owned(), call)?;
             Ok(self.findings(found, None, layer.spans.first()))
@@ -224,12 +226,13 @@ impl Policy {
         self.ask(asking, HOOK, |instance, facts| {
             let guest = instance.policy_image()?;
             let root = instance.lend_next(OpenTree(root))?;
-            let found = instance.recorded(
-                "policy-image.check-image",
-                record::arguments!(facts, asked, record::tree(0)),
-                || HOOK.to_owned(),
-                |store| guest.call_check_image(store, &facts, &asked, root),
-            )?;
+            let arguments = || {
+                let mut told = record::arguments!(facts, asked)();
+                told.push(record::tree(0));
+                told
+            };
+            let call = |store: &mut _| guest.call_check_image(store, &facts, &asked, root);
+            let found = instance.recorded("policy-image.check-image", arguments, || HOOK.to_owned(), call)?;
             Ok(self.findings(found, None, None))
         })
     }
