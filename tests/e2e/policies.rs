@@ -350,26 +350,6 @@ mod as_root {
     }
 
     #[test]
-    fn what_a_policy_was_asked_in_a_build_is_asked_again() {
-        needs_root!();
-        let mut space = copying();
-        with_policy(&mut space, "options = { deny-path = \"nothing\" }");
-        space.build(&["-t", "it:1"]).ok();
-        // What is remembered does not keep a call from being taken down.
-        space.build(&["-t", "it:1", "--record", "calls"]).ok();
-        let plugin = component("tests/fixtures/scripted-policy");
-        let plugin = plugin.to_str().expect("the path is UTF-8");
-        let recorded: Vec<String> = fs::read_dir(space.path("calls"))
-            .expect("the directory is made")
-            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
-            .collect();
-        for hook in ["check-source", "check-graph", "check-layer", "check-image", "check-export"] {
-            assert!(recorded.iter().any(|name| name.contains(hook)), "no {hook} in {recorded:?}");
-        }
-        space.kiln(&["policy", "test", plugin, "calls"]).ok();
-    }
-
-    #[test]
     fn an_imported_image_is_judged() {
         needs_root!();
         let mut space = copying();
