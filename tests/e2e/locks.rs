@@ -156,6 +156,26 @@ mod as_root {
     }
 
     #[test]
+    fn a_plugin_that_wants_more_than_when_it_was_locked_is_taken_only_when_that_is_said() {
+        let shop = Shop::open(None);
+        shop.push(&component("tests/fixtures/planning"), "team/planning:1");
+        let source = shop.source("team/planning:1");
+        let update = |args: &[&str]| shop.space.kiln(&[&["plugin", "update"], args].concat());
+        update(&[&source]).ok().says(&["planning", "wrote"]);
+        let lock = shop.space.read("kiln.lock");
+        let before = lock.replace(", \"solve\"", "");
+        assert_ne!(before, lock);
+        // As if it had been locked before it wanted to have things built.
+        fs::write(shop.space.path("kiln.lock"), &before).expect("the lock file is written");
+        let asked = format!("kiln plugin update --accept solve {source}");
+        let refused = update(&["planning"]).ends(1);
+        refused.says(&["error[lock]", "wants `solve` now", "nothing is changed", &asked]);
+        assert_eq!(shop.space.read("kiln.lock"), before);
+        update(&["--accept", "solve", &source]).ok().says(&["now wants solve"]);
+        assert_eq!(shop.space.read("kiln.lock"), lock);
+    }
+
+    #[test]
     fn a_digest_beside_a_name_is_of_the_manifest_or_of_the_component() {
         needs_root!();
         let shop = shop();

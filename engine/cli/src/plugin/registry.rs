@@ -65,7 +65,7 @@ pub fn update(plugins: &[String], lock_file: &Path, accept: &[String], driver: &
     let mut changed = 0;
     for plugin in &updated {
         match plugin.from {
-            Some(from) if from == plugin.to => continue,
+            Some(from) if from == plugin.to && plugin.accepted.is_empty() => continue,
             Some(from) => {
                 tellln!("{} {}: {} -> {}", plugin.name, plugin.source, from.0.short(), plugin.to.0.short());
             }
