@@ -32,7 +32,7 @@ pub struct Project {
 /// The file cannot mean what it says.
 #[derive(Debug)]
 pub struct ProjectError {
-    pub diagnostic: Diagnostic,
+    pub diagnostic: Box<Diagnostic>,
     /// Of the file.
     pub text: String,
 }
@@ -143,7 +143,7 @@ pub fn read(context: &ContextLocation) -> Result<Project, ProjectError> {
         return Ok(Project::default());
     };
     let plain = |message: String| ProjectError {
-        diagnostic: Diagnostic::error("project", format!("`{FILE}` {message}")),
+        diagnostic: Box::new(Diagnostic::error("project", format!("`{FILE}` {message}"))),
         text: String::new(),
     };
     let path = root.join(FILE);
@@ -210,9 +210,9 @@ fn misplaced(text: &str, error: &toml::de::Error) -> ProjectError {
         start: position(range.start),
         end: position(range.end),
     });
+    let message = error.message().lines().collect::<Vec<_>>().join("; ");
     ProjectError {
-        diagnostic: Diagnostic::error("project", error.message().lines().collect::<Vec<_>>().join("; "))
-            .at(span),
+        diagnostic: Box::new(Diagnostic::error("project", message).at(span)),
         text: text.to_owned(),
     }
 }

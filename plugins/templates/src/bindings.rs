@@ -20,10 +20,12 @@ pub(crate) fn c(contract: &str, world: &str) -> Result<Vec<File>, BindingsError>
     let package =
         resolve.push_str("kiln-plugin.wit", contract).map_err(|error| fail(format!("{error:#}")))?;
     let id = resolve.select_world(&[package], Some(world)).map_err(|error| fail(format!("{error:#}")))?;
-    let mut options = wit_bindgen_c::Opts::default();
-    options.rename_world = Some("plugin".to_owned());
-    // A tree that is lent has to be given back before the call ends, and nobody looks at one after it.
-    options.autodrop_borrows = wit_bindgen_c::Enabled::Yes;
+    let options = wit_bindgen_c::Opts {
+        rename_world: Some("plugin".to_owned()),
+        // A tree that is lent has to be given back before the call ends, and nobody looks at one after it.
+        autodrop_borrows: wit_bindgen_c::Enabled::Yes,
+        ..Default::default()
+    };
     let mut files = Files::default();
     options.build().generate(&mut resolve, id, &mut files).map_err(|error| fail(format!("{error:#}")))?;
     let file = |(path, content): (&str, &[u8])| File {

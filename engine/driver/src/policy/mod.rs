@@ -147,6 +147,9 @@ impl Policies {
     }
 }
 
+/// An answer with what the policy reported meanwhile, or, for want of an answer, the findings that this leads to.
+type Asked<R> = Result<(R, Vec<Diagnostic>), Vec<Diagnostic>>;
+
 impl Session<'_> {
     /// What all policies are told of this build.
     fn build_facts(&self) -> Result<&BuildFacts, BuildError> {
@@ -175,13 +178,12 @@ impl Session<'_> {
         Ok(self.policies.facts.get_or_init(|| facts))
     }
 
-    /// Puts one question to one policy: its answer with what it reported meanwhile, or, for want of an answer, the
-    /// findings that this leads to.
+    /// Puts one question to one policy.
     fn ask<R>(
         &self,
         standing: &Standing,
         question: impl FnOnce(&Policy, Asking<'_>) -> Result<R, PolicyError>,
-    ) -> Result<Result<(R, Vec<Diagnostic>), Vec<Diagnostic>>, BuildError> {
+    ) -> Result<Asked<R>, BuildError> {
         let facts = self.build_facts()?;
         let services = PolicyServices::new(self);
         let asking = Asking { facts, services: &services, cancel: self.cancel };
