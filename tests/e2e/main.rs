@@ -28,6 +28,7 @@ mod examples;
 mod images;
 mod instructions;
 mod interrupts;
+mod loading;
 mod locks;
 mod museum;
 mod outputs;

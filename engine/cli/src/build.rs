@@ -58,13 +58,14 @@ fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel, 
     {
         request.frontend.target.clone_from(target);
     }
-    if request.frontend_name.is_none() {
-        request.frontend_name.clone_from(&project.frontend);
-    }
+    request.project_frontend.clone_from(&project.frontend);
     let grants: Vec<String> = request.allow.iter().filter(|right| is_grant(right)).cloned().collect();
     driver.use_lock(lock_use(args, &request));
-    driver.set_up_plugins(&loading::setup(config, &project, &args.plugins, &grants)?)?;
     let mode = mode(args);
+    if matches!(mode, Mode::Tty | Mode::Plain) {
+        driver.on_compiling(Arc::new(|name| tellln!("compiling plugin {name} (once)…")));
+    }
+    driver.set_up_plugins(&loading::setup(config, &project, &args.plugins, &grants)?)?;
     if matches!(mode, Mode::Tty | Mode::Plain) {
         for note in notes {
             tellln!("note: {note}");
@@ -165,6 +166,11 @@ fn announce(args: &BuildArgs, request: &BuildRequest, outcome: &Outcome, mode: M
         let layers =
             if image.layers == 1 { "1 layer".to_owned() } else { format!("{} layers", image.layers) };
         tellln!("{} {} ({}, {layers})", image.platform, image.manifest, parse::human_size(image.size_bytes));
+    }
+    for plugin in &outcome.plugins {
+        if let Some((origin, _)) = &plugin.source {
+            tellln!("with plugin {plugin} of {origin}");
+        }
     }
     for written in &outcome.written {
         tellln!("{written}");
@@ -269,6 +275,7 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
             ssh_ids: ssh.iter().map(|(id, _)| id.clone()).collect(),
         },
         frontend_name: args.plugins.frontend.clone(),
+        project_frontend: None,
         context,
         build_file,
         keep_git_dir,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use kiln_driver::{Date, Exemption, Origin, PluginSource, PluginUse, RegistryHost, Trust};
+use kiln_driver::{Date, Exemption, Origin, Pattern, PluginSource, PluginUse, RegistryHost, Trust};
 use serde::Deserialize;
 
 use table::{PluginTable, plugin_use};
@@ -21,6 +21,8 @@ pub struct Config {
     pub instructions: BTreeMap<String, String>,
     pub exemptions: Vec<Exemption>,
     pub trust: Trust,
+    /// Names of frontends that build files may ask for.
+    pub syntax_allow: Vec<Pattern>,
 }
 
 /// What can be configured. A key that kiln does not know is an error: it would be believed to do something.
@@ -37,6 +39,28 @@ struct File {
     exemptions: Vec<ExemptionTable>,
     #[serde(default)]
     trust: TrustTable,
+    #[serde(default)]
+    syntax: Syntax,
+}
+
+/// About the lines of build files that name a frontend.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Syntax {
+    #[serde(default)]
+    allow: Vec<NamePattern>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct NamePattern(Pattern);
+
+impl TryFrom<String> for NamePattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Pattern::parse(&text).map(Self)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -143,6 +167,7 @@ pub fn read() -> Result<Config> {
         }
         config.instructions.extend(file.instructions);
         file.trust.add_to(&mut config.trust, &path);
+        config.syntax_allow.extend(file.syntax.allow.into_iter().map(|NamePattern(pattern)| pattern));
         config.exemptions.extend(file.exemptions.into_iter().map(|table| Exemption {
             rule: table.rule,
             scope: table.scope,

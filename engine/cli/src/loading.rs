@@ -73,6 +73,7 @@ pub fn setup(config: &Config, project: &Project, args: &PluginArgs, allow: &[Str
     let mut setup = PluginSetup {
         uses: config.plugins.clone(),
         exemptions: config.exemptions.clone(),
+        syntax_allow: config.syntax_allow.clone(),
         instructions: config.instructions.iter().map(|(a, b)| (a.clone(), b.clone())).collect(),
         ..PluginSetup::default()
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::ImageConfig;
 use crate::diagnostic::Diagnostic;
-use crate::digest::{BlobDigest, LayerId};
+use crate::digest::{BlobDigest, Digest, LayerId};
 use crate::graph::{ContextSource, GitSource, Graph, HttpSource, ImageSource, Output};
 use crate::platform::Platform;
 use crate::tree::{Entry, Tree, TreePath};
@@ -153,6 +153,8 @@ pub trait Services: Sync {
     /// A line of a plugin's log: level `debug`, `info` or `warn`, plugin name, text.
     fn log(&self, level: &str, plugin: &str, message: &str);
     fn report(&self, diagnostic: Diagnostic);
+    /// A plugin with this name, version and digest was started.
+    fn used(&self, _plugin: &str, _version: &str, _digest: &Digest) {}
     /// All of a text that an instruction brought into the build file and that places call `name`, for messages that
     /// show lines of it. What was read under that name before stays.
     fn keep_text(&self, name: &str, text: &str);

@@ -47,9 +47,12 @@ impl Driver {
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Check, BuildError> {
-        let session = Session::new(self, request, sources, events, cancel);
+        let mut session = Session::new(self, request, sources, events, cancel);
+        session.choose_frontend()?;
         let mut found = session
-            .while_asking(|| session.plugins.check(&session.frontend(), &request.frontend, &session, cancel))
+            .while_asking(|| {
+                session.plugins.check(&session.choice.frontend, &session.asked(), &session, cancel)
+            })
             .map_err(|error| session.not_planned(error))?;
         found.sort_by_key(|diagnostic| {
             diagnostic.primary.as_ref().map(|at| (at.file.clone(), at.start.line, at.start.column))
@@ -94,9 +97,10 @@ impl Driver {
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Vec<TargetInfo>, BuildError> {
-        let session = Session::new(self, request, sources, events, cancel);
+        let mut session = Session::new(self, request, sources, events, cancel);
+        session.choose_frontend()?;
         let answer = session.while_asking(|| {
-            session.plugins.targets(&session.frontend(), &request.frontend, &session, cancel)
+            session.plugins.targets(&session.choice.frontend, &session.asked(), &session, cancel)
         });
         session.told(answer, "targets")
     }
@@ -113,9 +117,10 @@ impl Driver {
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<Outline, BuildError> {
-        let session = Session::new(self, request, sources, events, cancel);
+        let mut session = Session::new(self, request, sources, events, cancel);
+        session.choose_frontend()?;
         let answer = session.while_asking(|| {
-            session.plugins.outline(&session.frontend(), &request.frontend, &session, cancel)
+            session.plugins.outline(&session.choice.frontend, &session.asked(), &session, cancel)
         });
         let mut outline = session.told(answer, "outline")?;
         outline.parameters.sort_by_key(|argument| argument.at.as_ref().map(|at| at.start.line));

@@ -18,6 +18,7 @@ mod exec;
 mod explain;
 mod export;
 mod forms;
+mod frontend;
 mod hosts;
 mod images;
 mod lazy;
@@ -35,6 +36,7 @@ mod services;
 mod session;
 mod solve;
 mod source;
+mod syntax;
 mod timed;
 mod views;
 
@@ -47,8 +49,8 @@ use kiln_core::{Cancel, EventSink};
 pub use kiln_oci::document::parse_time;
 pub use kiln_oci::registry::HostConfig as RegistryHost;
 pub use kiln_plugin::{
-    ArgumentInfo, Builtin, CheckReport, FrontendChoice, Grant, GrantError, LoadError, Need, Outline,
-    PluginSummary, Rule, TargetInfo, componentize, record,
+    ArgumentInfo, Builtin, CheckReport, Compiling, FrontendChoice, Grant, GrantError, LoadError, Need,
+    Outline, Pattern, PluginSummary, Rule, TargetInfo, componentize, record,
 };
 use kiln_sandbox::Sandbox;
 pub use kiln_sandbox::enter_if_helper;
@@ -64,7 +66,7 @@ pub use call::{Check, Finding};
 pub use context::local_context;
 pub use error::{BuildError, StepFailure};
 pub use images::{FileRow, HistoryRow, ImageRow, ImportRequest, SaveFormat};
-pub use outcome::{BuiltImage, Counts, Outcome, SourceTexts, Top, Written};
+pub use outcome::{BuiltImage, Counts, Outcome, SourceTexts, Top, UsedPlugin, Written};
 pub use plugins::{Origin, PluginSetup, PluginSource, PluginUse, PolicyMode};
 pub use policy::{
     ActivePolicy, Date, Exemption, ExemptionError, PolicyFinding, PolicyOutcome, PolicyReport, UsedExemption,
@@ -106,6 +108,8 @@ pub struct Driver {
     exemptions: Mutex<Vec<policy::Scoped>>,
     /// What policies said of other plugins when those were loaded.
     noticed: Mutex<policy::Noticed>,
+    /// Names that build files may ask for.
+    syntax_allow: Mutex<Vec<Pattern>>,
     sandbox: OnceLock<Sandbox>,
     starting: Mutex<()>,
     /// Why steps cannot have other users.
@@ -155,6 +159,7 @@ impl Driver {
             loaded: Mutex::default(),
             exemptions: Mutex::default(),
             noticed: Mutex::default(),
+            syntax_allow: Mutex::default(),
             sandbox: OnceLock::new(),
             starting: Mutex::new(()),
             one_user: privileges.one_user,
@@ -259,9 +264,10 @@ impl Driver {
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> (Result<Outcome, BuildError>, bool) {
-        let session = Session::new(self, request, sources, events, cancel);
+        let mut session = Session::new(self, request, sources, events, cancel);
         session.show_noticed();
-        let pinned = session.plan().and_then(|plan| session.resolve(plan));
+        let chosen = session.choose_frontend();
+        let pinned = chosen.and_then(|()| session.plan()).and_then(|plan| session.resolve(plan));
         let mut pinned = match pinned {
             Ok(pinned) => pinned,
             Err(error) => return (Err(error), false),
@@ -269,7 +275,7 @@ impl Driver {
         session.remember_contexts();
         session.announce(&pinned);
         let reported = |outcome| {
-            let outcome = session.with_early_steps(outcome);
+            let outcome = session.with_plugins(session.with_early_steps(outcome));
             Outcome { policy: session.policies.report(), ..outcome }
         };
         match session.known_outcome(&pinned) {

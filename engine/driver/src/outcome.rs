@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use kiln_core::{BlobDigest, Digest, Platform};
 use serde_json::{Value, json};
 
+use crate::plugins::{Origin, PluginSource};
 use crate::policy::PolicyReport;
 use crate::request::BuildRequest;
 
@@ -22,6 +23,25 @@ pub struct Outcome {
     pub counts: Counts,
     /// What policies had to say.
     pub policy: PolicyReport,
+    /// Everything that was asked, by name.
+    pub plugins: Vec<UsedPlugin>,
+}
+
+/// A plugin that a build asked.
+#[derive(Clone, Debug)]
+pub struct UsedPlugin {
+    pub name: String,
+    pub version: String,
+    /// Of the component's bytes.
+    pub digest: Digest,
+    /// Who named it and where it is from; absent of what ships with kiln.
+    pub source: Option<(Origin, PluginSource)>,
+}
+
+impl fmt::Display for UsedPlugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{} (sha256:{})", self.name, self.version, self.digest.short())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +123,8 @@ impl Outcome {
                 })
             })
             .collect();
+        let plugins: Vec<Value> = self.plugins.iter().map(plugin_json).collect();
+        metadata["kiln.plugins"] = json!(plugins);
         metadata["kiln.images"] = json!(images);
         if !self.policy.policies.is_empty() {
             metadata["kiln.policy"] = self.policy.metadata();
@@ -110,6 +132,25 @@ impl Outcome {
         metadata["kiln.steps"] = json!({ "ran": self.counts.ran, "cached": self.counts.cached });
         metadata
     }
+}
+
+fn plugin_json(plugin: &UsedPlugin) -> Value {
+    let mut told = json!({
+        "name": plugin.name,
+        "version": plugin.version,
+        "digest": plugin.digest.to_string(),
+    });
+    match &plugin.source {
+        None => told["origin"] = json!("built-in"),
+        Some((origin, source)) => {
+            told["origin"] = json!(origin.word());
+            // Paths say something about the machine and nothing about the plugin.
+            if let PluginSource::Registry(_) = source {
+                told["source"] = json!(source.to_string());
+            }
+        }
+    }
+    told
 }
 
 /// Texts of build files that were read, so that messages can show lines of them.

@@ -4,20 +4,17 @@ use std::sync::atomic::Ordering;
 
 use kiln_core::graph::Op;
 use kiln_core::{Event, Plan};
-use kiln_plugin::{FrontendChoice, PlanError};
+use kiln_plugin::{LoadError, PlanError};
 
 use crate::error::{BuildError, StepFailure};
-use crate::forms::lock;
+use crate::forms::{lock, one_line};
 use crate::resolve::Pinned;
 use crate::session::Session;
 
 impl Session<'_> {
     pub(crate) fn plan(&self) -> Result<Plan, BuildError> {
         let plan = self
-            .while_asking(|| {
-                let request = &self.request.frontend;
-                self.plugins.plan(&self.frontend(), request, self, self.cancel)
-            })
+            .while_asking(|| self.plugins.plan(&self.choice.frontend, &self.asked(), self, self.cancel))
             .map_err(|error| self.not_planned(error))?;
         if let Some(seconds) = plan.epoch {
             *lock(&self.now) = kiln_core::tree::Time { seconds, nanoseconds: 0 };
@@ -33,14 +30,6 @@ impl Session<'_> {
             self.events.emit(Event::Diagnostic(diagnostic.clone()));
         }
         Ok(plan)
-    }
-
-    /// Which frontend turns the build file into a plan.
-    pub(crate) fn frontend(&self) -> FrontendChoice {
-        match &self.request.frontend_name {
-            Some(name) => FrontendChoice::Named(name.clone()),
-            None => FrontendChoice::Dockerfile,
-        }
     }
 
     pub(crate) fn not_planned(&self, error: PlanError) -> BuildError {
@@ -65,6 +54,10 @@ impl Session<'_> {
             }
             PlanError::Plugin(error) => {
                 BuildError::world("a plugin failed; the build file is not to blame", error)
+            }
+            // Such as two plugins that define one keyword: the person says whose it is.
+            PlanError::Load(error @ (LoadError::Refused { .. } | LoadError::Preference { .. })) => {
+                BuildError::wrong(kiln_core::Diagnostic::error("plugin", one_line(&error)))
             }
             PlanError::Load(error) => BuildError::world("a plugin cannot be used", error),
         }

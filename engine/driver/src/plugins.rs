@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kiln_core::{Diagnostic, Digest, ImageRef};
-use kiln_plugin::{Addition, Grant, LoadError, PluginSummary};
+use kiln_plugin::{Addition, Compiling, Grant, LoadError, Pattern, PluginSummary};
 
 use crate::Driver;
 use crate::artifact::plugin_reference;
 use crate::error::BuildError;
 use crate::forms::{lock, one_line};
+use crate::outcome::UsedPlugin;
 use crate::policy::{ActivePolicy, Date, Exemption, Rules, Scoped, Standing};
 
 /// A plugin that a build is to have, as somebody asked for it.
@@ -90,15 +91,18 @@ pub enum Origin {
     Site,
     /// `kiln.toml` of the repository that is built.
     Project,
+    /// The build file, by the frontend that it asks for.
+    BuildFile,
 }
 
 impl Origin {
-    /// For programs.
+    /// As metadata has it.
     pub fn word(self) -> &'static str {
         match self {
             Self::CommandLine => "command-line",
             Self::Site => "site",
             Self::Project => "project",
+            Self::BuildFile => "build-file",
         }
     }
 }
@@ -109,6 +113,7 @@ impl fmt::Display for Origin {
             Self::CommandLine => "the command line",
             Self::Site => "the configuration",
             Self::Project => "kiln.toml",
+            Self::BuildFile => "the build file",
         })
     }
 }
@@ -124,6 +129,8 @@ pub struct PluginSetup {
     pub options: Vec<(String, String, String)>,
     /// Keyword, and the plugin that is to have it although another one defines it as well.
     pub instructions: Vec<(String, String)>,
+    /// Names of frontends that a build file may ask for although nobody else says which they are.
+    pub syntax_allow: Vec<Pattern>,
     /// A frontend, and options that are set where nobody else says anything about them.
     pub project_options: Option<(String, Vec<(String, String)>)>,
     pub exemptions: Vec<Exemption>,
@@ -137,12 +144,18 @@ pub(crate) struct Loaded {
 }
 
 impl Driver {
+    /// `hear` gets the name of a plugin that takes long to compile, from another thread.
+    pub fn on_compiling(&self, hear: Arc<Compiling>) {
+        self.change_plugins(|host| host.on_compiling(hear));
+    }
+
     /// Loads what a build is to have.
     ///
     /// # Errors
     ///
     /// The first plugin that cannot be had, or that is not there although something is said of it.
     pub fn set_up_plugins(&self, setup: &PluginSetup) -> Result<(), BuildError> {
+        lock(&self.syntax_allow).extend(setup.syntax_allow.iter().cloned());
         self.change_plugins(|host| {
             for (plugin, grant) in &setup.grants {
                 host.grant(plugin, grant.clone());
@@ -167,7 +180,9 @@ impl Driver {
         let mut uses: Vec<&PluginUse> = setup.uses.iter().collect();
         let is_fetched = |wanted: &PluginUse| matches!(wanted.source, PluginSource::Registry(_));
         uses.sort_by_key(|wanted| (wanted.origin == Origin::Project, is_fetched(wanted)));
-        uses.into_iter().try_for_each(|wanted| self.add_plugin(wanted))?;
+        for wanted in uses {
+            self.add_plugin(wanted)?;
+        }
         self.host().check_names().map_err(|error| wrong(error.to_string()))?;
         match &setup.project_options {
             None => Ok(()),
@@ -179,13 +194,13 @@ impl Driver {
         }
     }
 
-    /// Takes one plugin in. The same under the same name is taken once; of what the repository says, only what does not
-    /// differ from what the person said.
+    /// Takes one plugin in, and returns its name. The same under the same name is taken once; of what the repository
+    /// says, only what does not differ from what the person said.
     ///
     /// # Errors
     ///
     /// When it cannot be had, is no plugin, or may not be what it is to be.
-    pub fn add_plugin(&self, wanted: &PluginUse) -> Result<(), BuildError> {
+    pub fn add_plugin(&self, wanted: &PluginUse) -> Result<String, BuildError> {
         let (wasm, digest) = match &wanted.source {
             PluginSource::File(file) => {
                 let wasm = fs::read(file)
@@ -215,6 +230,7 @@ impl Driver {
             digest,
             grants: wanted.allow.clone(),
             options: wanted.options.clone(),
+            by_build_file: wanted.origin == Origin::BuildFile,
         };
         let summary =
             self.change_plugins(|host| host.load(addition)).map_err(|error| refused(wanted, error))?;
@@ -232,11 +248,42 @@ impl Driver {
             )));
         }
         let mut loaded = lock(&self.loaded);
-        match loaded.iter().find(|known| known.summary.name == summary.name) {
+        let name = summary.name.clone();
+        match loaded.iter().find(|known| known.summary.name == name) {
             None => loaded.push(Loaded { summary, wanted: wanted.clone() }),
             Some(known) => known.stands_against(wanted)?,
         }
-        Ok(())
+        Ok(name)
+    }
+
+    /// The name of the plugin that was loaded from this place of a registry.
+    pub(crate) fn plugin_from(&self, reference: &ImageRef) -> Option<String> {
+        let is_from = |loaded: &&Loaded| match &loaded.wanted.source {
+            PluginSource::Registry(text) => {
+                ImageRef::parse(text).is_ok_and(|known| known.or_latest() == *reference)
+            }
+            _ => false,
+        };
+        lock(&self.loaded).iter().find(is_from).map(|loaded| loaded.summary.name.clone())
+    }
+
+    /// Whether a build file may name this frontend and have it: what it is has been decided, or the site allows it.
+    pub(crate) fn may_be_named(&self, reference: &ImageRef) -> Result<bool, BuildError> {
+        let name = reference.repository();
+        let allowed = lock(&self.syntax_allow).iter().any(|pattern| pattern.matches(&name));
+        Ok(allowed || reference.is_pinned() || self.is_locked(&reference.clone().or_latest())?)
+    }
+
+    /// What is told of a plugin that a build used.
+    pub(crate) fn used_plugin(&self, name: &str, version: &str, digest: &Digest) -> UsedPlugin {
+        let loaded = lock(&self.loaded);
+        let known = loaded.iter().find(|known| known.summary.digest == *digest && known.summary.name == name);
+        UsedPlugin {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            digest: *digest,
+            source: known.map(|known| (known.wanted.origin, known.wanted.source.clone())),
+        }
     }
 
     /// Those of the plugins that were taken in which are from registries: how each is called, and its name there.

@@ -105,8 +105,10 @@ pub enum NetworkMode {
 pub struct BuildRequest {
     /// What the frontend is asked.
     pub frontend: Request,
-    /// Whom to ask; absent: as the build file says.
+    /// The frontend that the person names; absent: as the build file says, or what is in the context.
     pub frontend_name: Option<String>,
+    /// The frontend that the repository names.
+    pub project_frontend: Option<String>,
     pub context: ContextLocation,
     pub build_file: BuildFile,
     /// A main context that is a git repository comes with its `.git`.
@@ -142,6 +144,7 @@ impl BuildRequest {
         Self {
             frontend: Request { build_platform: kiln_core::Platform::host(), ..Request::default() },
             frontend_name: None,
+            project_frontend: None,
             context: ContextLocation::Empty,
             build_file: BuildFile::InContext,
             keep_git_dir: false,

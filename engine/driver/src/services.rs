@@ -6,11 +6,11 @@ use kiln_core::graph::{ContextSource, GitSource, HttpSource, Output};
 use kiln_core::seams::{
     ContextInfo, GitInfo, HostError, HttpInfo, ImageInfo, ImageRequest, Services, TreeView,
 };
-use kiln_core::{Diagnostic, Event, Graph, ImageRef, Platform};
+use kiln_core::{Diagnostic, Digest, Event, Graph, ImageRef, Platform};
 use kiln_oci::web::without_credentials;
 
 use crate::error::BuildError;
-use crate::forms::one_line;
+use crate::forms::{lock, one_line};
 use crate::request::{BuildFile, ContextLocation};
 use crate::session::Session;
 use crate::views::{OneFile, PersonsFiles, Recording, View};
@@ -92,6 +92,10 @@ impl Services for Session<'_> {
         if level == "warn" {
             self.report(Diagnostic::warning(&format!("{plugin}/log"), message));
         }
+    }
+
+    fn used(&self, plugin: &str, version: &str, digest: &Digest) {
+        lock(&self.used).entry(*digest).or_insert_with(|| self.driver.used_plugin(plugin, version, digest));
     }
 
     fn report(&self, diagnostic: Diagnostic) {

@@ -1,6 +1,6 @@
 //! One build under way: what was asked, what names turned out to mean, and how to look into what is there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -10,8 +10,8 @@ use kiln_core::graph::{CopyAction, FileAction, FileOp, Op, SourceOp, Unpack};
 use kiln_core::merged::Merged;
 use kiln_core::tree::{Content, Place, Time};
 use kiln_core::{
-    BlobDigest, Cancel, Diagnostic, Event, EventSink, FileDigest, LayerId, Platform, Span, Stack, Tree,
-    TreePath, Vertex,
+    BlobDigest, Cancel, Diagnostic, Digest, Event, EventSink, FileDigest, LayerId, Platform, Span, Stack,
+    Tree, TreePath, Vertex,
 };
 
 use kiln_sandbox::Sandbox;
@@ -21,7 +21,8 @@ use crate::context::LocalContext;
 use crate::early::Early;
 use crate::error::BuildError;
 use crate::forms::{Forms, lock, one_line};
-use crate::outcome::SourceTexts;
+use crate::frontend::Choice;
+use crate::outcome::{SourceTexts, UsedPlugin};
 use crate::policy::Policies;
 use crate::request::BuildRequest;
 use crate::source::git::Commit;
@@ -46,6 +47,10 @@ pub(crate) struct Session<'a> {
     pub(crate) forms: Forms<'a>,
     pub(crate) plugins: Arc<kiln_plugin::Host>,
     pub(crate) policies: Policies,
+    /// Whom to ask for a plan.
+    pub(crate) choice: Choice,
+    /// Those that were started so far.
+    pub(crate) used: Mutex<BTreeMap<Digest, UsedPlugin>>,
     /// When the build began, or its epoch: the time of what kiln itself makes.
     pub(crate) now: Mutex<Time>,
     pub(crate) images: Mutex<Images>,
@@ -91,6 +96,8 @@ impl<'a> Session<'a> {
             forms: Forms::new(&driver.store, &driver.registries, events, cancel),
             plugins: driver.host(),
             policies: Policies::new(driver.rules(), &lock(&driver.noticed), now.tv_sec),
+            choice: Choice::default(),
+            used: Mutex::default(),
             now: Mutex::new(Time {
                 seconds: now.tv_sec,
                 nanoseconds: u32::try_from(now.tv_nsec).unwrap_or(0),

@@ -30,7 +30,12 @@ impl Instance {
         }
         let mut store = State::store(plugin, session, depth);
         match plugin.pre.instantiate(&mut store) {
-            Ok(started) => Ok(Self { store, started }),
+            Ok(started) => {
+                let id = plugin.id.clone();
+                // Where nobody answers nobody wants to know.
+                let _ = session.line.tell(move |services| services.used(&id.name, &id.version, &id.digest));
+                Ok(Self { store, started })
+            }
             Err(error) => Err(explain(&error, &store, HOOK).map_start(plugin)),
         }
     }

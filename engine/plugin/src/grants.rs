@@ -17,6 +17,15 @@ pub enum Capability {
 impl Capability {
     pub(crate) const ALL: [Self; 4] = [Self::Context, Self::Instructions, Self::Resolve, Self::Solve];
 
+    /// What a plugin has that was named by the person, or only by the build file.
+    pub(crate) fn usual(is_frontend: bool, by_person: bool) -> &'static [Self] {
+        match (is_frontend, by_person) {
+            (true, true) => &[Self::Context, Self::Resolve, Self::Instructions],
+            (true, false) => &[Self::Context, Self::Resolve],
+            (false, _) => &[Self::Context],
+        }
+    }
+
     pub fn word(self) -> &'static str {
         match self {
             Self::Context => "context",
@@ -194,9 +203,9 @@ impl Granted {
         Self { context: all(), resolve: all(), solve: all(), instructions: all() }
     }
 
-    /// What a plugin has that somebody named: contexts in any case, and the rest by its kind or by a grant. Where there
-    /// are grants of a capability, they are what there is of it.
-    pub(crate) fn of<'g>(is_frontend: bool, grants: impl IntoIterator<Item = &'g Grant>) -> Self {
+    /// What a plugin has: `usual` in any case, the rest by a grant. Where there are grants of a capability, they are what
+    /// there is of it.
+    pub(crate) fn of<'g>(usual: &[Capability], grants: impl IntoIterator<Item = &'g Grant>) -> Self {
         let mut granted = Self { context: None, resolve: None, solve: None, instructions: None };
         for grant in grants {
             let slot = granted.slot(grant.capability);
@@ -209,10 +218,8 @@ impl Granted {
                 (_, scope) => scope.clone(),
             });
         }
-        granted.context.get_or_insert(Scope::All);
-        if is_frontend {
-            granted.resolve.get_or_insert(Scope::All);
-            granted.instructions.get_or_insert(Scope::All);
+        for capability in usual {
+            granted.slot(*capability).get_or_insert(Scope::All);
         }
         granted
     }
@@ -314,8 +321,9 @@ mod tests {
     fn what_is_granted_takes_the_place_of_what_a_plugin_has_anyway() {
         let granted = |is_frontend, grants: &[&str]| {
             let grants: Vec<Grant> = grants.iter().map(|text| text.parse().unwrap()).collect();
-            Granted::of(is_frontend, &grants)
+            Granted::of(Capability::usual(is_frontend, true), &grants)
         };
+        assert!(!Granted::of(Capability::usual(true, false), &[]).has(Capability::Instructions));
         let plain = granted(false, &[]);
         assert!(plain.has(Capability::Context) && !plain.has(Capability::Resolve));
         assert!(granted(true, &[]).has(Capability::Resolve) && !granted(true, &[]).has(Capability::Solve));

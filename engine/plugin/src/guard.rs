@@ -8,7 +8,7 @@ use kiln_core::{Diagnostic, Graph, ImageRef, TreePath};
 
 use crate::bindings::wit;
 use crate::component::Plugin;
-use crate::grants::{Capability, Reach, Scope};
+use crate::grants::{Capability, Granted, Reach, Scope};
 use crate::state::State;
 
 const DENIED: &str = "denied";
@@ -32,58 +32,74 @@ impl Plugin {
         }
     }
 
+    pub(crate) fn guard(&self) -> Guard<'_> {
+        Guard { granted: &self.granted, plugin: &self.id.name }
+    }
+}
+
+/// What a plugin may ask about, and its name for those who are told that it may not.
+#[derive(Clone, Copy)]
+pub(crate) struct Guard<'a> {
+    granted: &'a Granted,
+    plugin: &'a str,
+}
+
+impl Guard<'_> {
     /// # Errors
     ///
     /// `denied`.
-    pub(crate) fn may_resolve_image(&self, source: &ImageSource) -> Result<(), HostError> {
+    pub(crate) fn image(self, source: &ImageSource) -> Result<(), HostError> {
+        // What is no reference is told so by whoever looks it up.
         let Ok(reference) = ImageRef::parse(&source.reference) else { return Ok(()) };
         let repository = reference.repository();
         let tagged = reference.or_latest().to_string();
-        self.may_resolve(&source.reference, &[&repository, &tagged])
+        self.remote(&source.reference, &[&repository, &tagged])
     }
 
     /// # Errors
     ///
     /// `denied`.
-    pub(crate) fn may_resolve_git(&self, source: &GitSource) -> Result<(), HostError> {
-        self.may_resolve(&source.url, &[&place(&source.url)])
+    pub(crate) fn git(self, source: &GitSource) -> Result<(), HostError> {
+        self.remote(&source.url, &[&place(&source.url)])
     }
 
     /// # Errors
     ///
     /// `denied`.
-    pub(crate) fn may_resolve_http(&self, source: &HttpSource) -> Result<(), HostError> {
-        self.may_resolve(&source.url, &[&place(&source.url)])
+    pub(crate) fn http(self, source: &HttpSource) -> Result<(), HostError> {
+        self.remote(&source.url, &[&place(&source.url)])
     }
 
     /// `names` are what a pattern may match of it.
-    fn may_resolve(&self, shown: &str, names: &[&str]) -> Result<(), HostError> {
+    fn remote(self, shown: &str, names: &[&str]) -> Result<(), HostError> {
         let Some(scope) = self.granted.scope(Capability::Resolve) else { return Ok(()) };
         if names.iter().any(|name| scope.reach(name) == Reach::Yes) {
             return Ok(());
         }
         let missing = format!("resolve:{}", names.first().unwrap_or(&""));
-        Err(denied(&self.id.name, &format!("`{shown}`"), &missing))
+        Err(denied(self.plugin, &format!("`{shown}`"), &missing))
     }
 
+    /// Of a graph that is to be solved while planning. A file that a plugin may not read in a context is not to be read
+    /// through a graph either.
+    ///
     /// # Errors
     ///
-    /// `denied`, for the first op that goes beyond what is granted. A file that a plugin may not read in a context is not
-    /// to be read through a graph either.
-    pub(crate) fn may_solve(&self, graph: &Graph) -> Result<(), HostError> {
+    /// `denied`, for the first op that goes beyond what is granted.
+    pub(crate) fn solve(self, graph: &Graph) -> Result<(), HostError> {
         let only_files = self.granted.scope(Capability::Solve) == Some(&Scope::Files);
         let part_of_contexts = self.granted.scope(Capability::Context) != Some(&Scope::All);
         for id in 0..graph.len() {
             match &graph[id].op {
                 Op::Exec(_) if only_files => {
-                    return Err(denied(&self.id.name, "running a command while planning", "solve:exec"));
+                    return Err(denied(self.plugin, "running a command while planning", "solve:exec"));
                 }
                 Op::Source(SourceOp::Context(_)) if part_of_contexts => {
-                    return Err(denied(&self.id.name, "a whole build context", "context"));
+                    return Err(denied(self.plugin, "a whole build context", "context"));
                 }
-                Op::Source(SourceOp::Image(source)) => self.may_resolve_image(source)?,
-                Op::Source(SourceOp::Git(source)) => self.may_resolve_git(source)?,
-                Op::Source(SourceOp::Http(source)) => self.may_resolve_http(source)?,
+                Op::Source(SourceOp::Image(source)) => self.image(source)?,
+                Op::Source(SourceOp::Git(source)) => self.git(source)?,
+                Op::Source(SourceOp::Http(source)) => self.http(source)?,
                 _ => {}
             }
         }
@@ -263,6 +279,52 @@ mod tests {
         ] {
             assert_eq!(place(address), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn a_graph_that_is_solved_while_planning_holds_no_more_than_is_granted() {
+        let source = |op| kiln_core::Vertex {
+            op,
+            inputs: Vec::new(),
+            platform: kiln_core::Platform::host(),
+            name: String::new(),
+            group: String::new(),
+            no_lookup: false,
+            origin: Vec::new(),
+        };
+        let graph = |op| {
+            let mut graph = Graph::default();
+            graph.push(source(op));
+            graph
+        };
+        let exec = || graph(Op::Exec(kiln_core::graph::ExecOp::default()));
+        let context = || {
+            let source = kiln_core::graph::ContextSource { name: String::new(), ignore: None };
+            graph(Op::Source(SourceOp::Context(source)))
+        };
+        let http = || {
+            let url = "https://deb.example.org/pool/a.deb".to_owned();
+            graph(Op::Source(SourceOp::Http(HttpSource { url, checksum: None, filename: String::new() })))
+        };
+        let asked = |grants: &[&str], graph: Graph| {
+            let grants: Vec<crate::Grant> =
+                grants.iter().map(|text| text.parse().expect("a grant")).collect();
+            let granted = Granted::of(Capability::usual(true, true), &grants);
+            Guard { granted: &granted, plugin: "p" }.solve(&graph).map_err(|error| error.message)
+        };
+        assert_eq!(asked(&["solve"], exec()), Ok(()));
+        assert_eq!(
+            asked(&["solve:files"], exec()).unwrap_err(),
+            "running a command while planning was not granted to `p`, which would need `solve:exec`"
+        );
+        assert_eq!(asked(&["solve:files"], context()), Ok(()));
+        assert!(asked(&["solve", "context:app"], context()).unwrap_err().contains("`context`"));
+        assert_eq!(asked(&["solve:files", "resolve:deb.example.org/pool"], http()), Ok(()));
+        assert!(
+            asked(&["solve", "resolve:docker.io/library/*"], http())
+                .unwrap_err()
+                .contains("resolve:deb.example.org")
+        );
     }
 
     /// Knows paths, and that `app/link` leads to `secret`.

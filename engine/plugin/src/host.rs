@@ -101,7 +101,7 @@ impl wit::resolver::Host for State {
             requests,
             |request| {
                 let request = questions::image_request(request)?;
-                plugin.may_resolve_image(&request.source).map(|()| request)
+                plugin.guard().image(&request.source).map(|()| request)
             },
             |good| self.ask(move |services| services.images(&good)),
             answers::image_info,
@@ -122,7 +122,7 @@ impl wit::resolver::Host for State {
             requests,
             |request| {
                 let source = questions::git_source(request);
-                plugin.may_resolve_git(&source).map(|()| source)
+                plugin.guard().git(&source).map(|()| source)
             },
             |good| self.ask(move |services| services.git(&good)),
             answers::git_info,
@@ -143,7 +143,7 @@ impl wit::resolver::Host for State {
             requests,
             |request| {
                 let source = questions::http_source(request)?;
-                plugin.may_resolve_http(&source).map(|()| source)
+                plugin.guard().http(&source).map(|()| source)
             },
             |good| self.ask(move |services| services.http(&good)),
             answers::http_info,
@@ -195,7 +195,7 @@ impl wit::solver::Host for State {
                 }));
             }
         };
-        if let Err(error) = self.plugin.may_solve(&graph) {
+        if let Err(error) = self.plugin.guard().solve(&graph) {
             self.tell_denied(&error);
             return Ok(Err(answers::host_error(error)));
         }

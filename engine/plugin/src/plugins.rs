@@ -18,7 +18,7 @@ use crate::component::Plugin;
 use crate::contract;
 use crate::dispatch::{Definer, Registry};
 use crate::error::{CallError, Failure, LoadError, PlanError, PluginError, PluginId, Refusal};
-use crate::grants::{Grant, Granted};
+use crate::grants::{Capability, Grant, Granted};
 use crate::limits::Limits;
 use crate::options::{self, OptionError};
 use crate::record::Recorder;
@@ -81,6 +81,8 @@ pub struct Addition {
     pub digest: Option<Digest>,
     pub grants: Vec<Grant>,
     pub options: Vec<(String, String)>,
+    /// Nobody but the build file names it.
+    pub by_build_file: bool,
 }
 
 /// A plugin that was taken in.
@@ -212,7 +214,8 @@ impl Host {
         }
         let is_frontend = candidate.summary.kinds.contains(&"frontend");
         let by_name = self.grants.iter().filter(|(plugin, _)| plugin == called).map(|(_, grant)| grant);
-        let granted = Granted::of(is_frontend, addition.grants.iter().chain(by_name));
+        let usual = Capability::usual(is_frontend, !addition.by_build_file);
+        let granted = Granted::of(usual, addition.grants.iter().chain(by_name));
         for capability in contract::capabilities(&candidate.shape) {
             if !granted.has(capability) {
                 return Err(refuse(Refusal::NotGranted { capability, name: called.to_owned() }));
@@ -251,7 +254,9 @@ impl Host {
         let grants = self.grants.iter().map(|(plugin, grant)| (plugin, format!("`{grant}`")));
         let options = self.options.iter().map(|(plugin, (name, _))| (plugin, format!("the option `{name}`")));
         let known = self.known_names();
-        match grants.chain(options).find(|(plugin, _)| !known.contains(plugin.as_str())) {
+        let preferred =
+            self.preferred.iter().map(|(word, plugin)| (plugin, format!("the instruction `{word}`")));
+        match grants.chain(options).chain(preferred).find(|(plugin, _)| !known.contains(plugin.as_str())) {
             None => Ok(()),
             Some((plugin, what)) => Err(self.no_such_plugin(plugin, what)),
         }
@@ -334,6 +339,23 @@ impl Host {
         let options = options::check(&specs, &options).map_err(wrong)?;
         options::complete(&specs, &options).map_err(wrong)?;
         Ok(options)
+    }
+
+    /// Those that do not ship with kiln.
+    pub(crate) fn additions(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        self.added.iter().map(|added| &added.plugin)
+    }
+
+    /// Whether the plugin of this name is a frontend; `None` where there is none of this name.
+    pub fn is_frontend(&self, name: &str) -> Option<bool> {
+        match self.added(name) {
+            Some(added) => Some(added.plugin.hooks.frontend.is_some()),
+            None => {
+                self.builtins.iter().any(|shipped| shipped.builtin.name == name).then(
+                    || matches!(self.by_name(name), Ok(Some(plugin)) if plugin.hooks.frontend.is_some()),
+                )
+            }
+        }
     }
 
     pub(crate) fn added(&self, name: &str) -> Option<&Arc<Added>> {

@@ -64,7 +64,7 @@ impl Plugin for Dockerfile {
 }
 
 /// Kiln's own findings.
-const OWN_RULES: [(&str, Severity, &str); 48] = [
+const OWN_RULES: [(&str, Severity, &str); 47] = [
     ("bad-check-option", Severity::Error, "options of `# check=` that cannot be read"),
     ("bad-directive", Severity::Error, "a parser directive with an impossible value"),
     ("bad-epoch", Severity::Error, "a SOURCE_DATE_EPOCH that is no time"),
@@ -109,7 +109,6 @@ const OWN_RULES: [(&str, Severity, &str); 48] = [
     ("unknown-flag", Severity::Error, "a flag that the instruction does not have"),
     ("unknown-instruction", Severity::Error, "a keyword that nothing handles"),
     ("unknown-stage", Severity::Error, "`--from` of neither a stage nor an image"),
-    ("unknown-syntax", Severity::Error, "a `# syntax=` line that names another frontend"),
     ("unknown-target", Severity::Error, "the stage to be built does not exist"),
     ("unreadable-build-file", Severity::Error, "a build file that cannot be read"),
     ("unreadable-ignore-file", Severity::Error, "an ignore file that cannot be read"),

@@ -46,7 +46,7 @@ impl Directives {
                 }
             }
             "check" => self.check = Some((value.to_owned(), line.number)),
-            // Whether it names this frontend has been looked at before (`crate::syntax`).
+            // The host has read it, and asks this frontend.
             "syntax" => {}
             _ => {
                 self.done = true;
@@ -64,7 +64,7 @@ fn split(line: &str) -> Option<(String, &str)> {
 }
 
 /// `key = value`, the key in lower case.
-pub fn pair(text: &str) -> Option<(String, &str)> {
+fn pair(text: &str) -> Option<(String, &str)> {
     let (key, value) = text.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
     let well_formed =

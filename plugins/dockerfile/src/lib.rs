@@ -38,7 +38,6 @@ pub mod run;
 pub mod scope;
 pub mod sources;
 pub mod stages;
-pub mod syntax;
 pub mod words;
 
 #[cfg(test)]

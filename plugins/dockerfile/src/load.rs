@@ -15,7 +15,6 @@ use crate::parse::{Keywords, Line, Place, TOO_MANY, parse};
 use crate::resolve;
 use crate::scope::{BuildArgs, declared};
 use crate::stages::{self, File};
-use crate::syntax;
 
 /// Names that are tried in order when none is given.
 pub const FILE_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
@@ -35,15 +34,12 @@ pub struct Loaded {
 ///
 /// # Errors
 ///
-/// There is no file, it cannot be read, is far too long, or asks for another frontend. What else is wrong in it is in
+/// There is no file, it cannot be read, or is far too long. What else is wrong in it is in
 /// [`Loaded::findings`].
 pub fn load(host: &dyn Host, request: &BuildRequest) -> Result<Loaded, Diagnostic> {
     let (name, bytes) = select(host, &request.file)?;
     let build_args: BuildArgs =
         request.build_args.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    if let Some(problem) = syntax::foreign(&name, &bytes, &build_args) {
-        return Err(problem);
-    }
     let text = String::from_utf8_lossy(&bytes);
     let keywords = Keywords::new(host.known());
     let mut findings = Findings::default();

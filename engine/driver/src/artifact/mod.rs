@@ -120,6 +120,19 @@ impl Driver {
         *lock(&self.lock_use) = lock_use;
     }
 
+    /// Whether the lock file says what this name stands for.
+    ///
+    /// # Errors
+    ///
+    /// When there is a lock file that cannot be read.
+    pub(crate) fn is_locked(&self, reference: &ImageRef) -> Result<bool, BuildError> {
+        let path = lock(&self.lock_use).path.clone();
+        match path {
+            Some(path) => Ok(LockFile::read(&path)?.get(reference).is_some()),
+            None => Ok(false),
+        }
+    }
+
     /// The component that a build is to have under the name `text`. `digest`, if the person gave one, is that of the
     /// manifest or of the component.
     ///

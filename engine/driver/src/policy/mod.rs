@@ -157,7 +157,8 @@ impl Session<'_> {
             return Ok(facts);
         }
         let request = self.request;
-        let frontend = self.plugins.frontend_id(&self.frontend()).map_err(|error| self.not_planned(error))?;
+        let frontend =
+            self.plugins.frontend_id(&self.choice.frontend).map_err(|error| self.not_planned(error))?;
         let pushed = request.outputs.iter().filter(|output| output.kind == OutputKind::Registry);
         let mut push_to: Vec<String> = pushed
             .flat_map(|output| output.names.iter().chain(&request.tags))
