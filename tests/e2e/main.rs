@@ -45,3 +45,4 @@ mod secrets;
 mod sharing;
 mod stages;
 mod tidy;
+mod transforms;

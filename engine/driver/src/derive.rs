@@ -25,10 +25,11 @@ impl Session<'_> {
         let mut stacks = (0..inputs.len())
             .map(|input| self.stack_of(&pinned.graph, vertex, input, inputs))
             .collect::<Result<Vec<_>, _>>()?;
+        let services = Inputs::new(self, "a derivation");
         let derived = self.with_desk(|desk| {
             let views = stacks.iter().map(|stack| desk.open(stack.clone())).collect();
             let cancel = self.cancel_of(pinned);
-            self.plugins.derive(&op.plugin, &op.task, views, &vertex.platform, &Inputs(self), cancel)
+            self.plugins.derive(&op.plugin, &op.task, views, &vertex.platform, &services, cancel)
         });
         let derived = derived.map_err(|error| match error {
             DeriveError::Wrong(diagnostics) => written_at(BuildError::Wrong(diagnostics), &vertex.origin),
@@ -38,31 +39,42 @@ impl Session<'_> {
         for diagnostic in derived.diagnostics {
             self.events.emit(Event::Diagnostic(diagnostic));
         }
-        let graph = &derived.graph;
-        let asked = vertex;
+        self.rearrange(&derived.graph, &mut stacks).map_err(|error| written_at(error, &vertex.origin))?;
+        Ok(stacks[derived.root.vertex].clone())
+    }
+
+    /// Does what a plugin says with files: a graph of file, merge and diff ops, whose first vertices stand for what is in
+    /// `stacks`. Adds the stacks of all others.
+    pub(crate) fn rearrange(&self, graph: &Graph, stacks: &mut Vec<Stack>) -> Result<(), BuildError> {
         for id in stacks.len()..graph.len() {
             let vertex = &graph[id];
             let inputs: Vec<Stack> = vertex.inputs.iter().map(|input| stacks[input.vertex].clone()).collect();
             stacks.push(match &vertex.op {
-                Op::File(op) => self
-                    .evaluate(graph, vertex, op, &inputs)
-                    .map_err(|error| written_at(error, &asked.origin))?,
+                Op::File(op) => self.evaluate(graph, vertex, op, &inputs)?,
                 Op::Merge => Stack(inputs.into_iter().flat_map(|stack| stack.0).collect()),
                 Op::Diff => self.difference(graph, vertex, &inputs)?,
                 Op::Source(_) => Stack::default(),
-                op => unreachable!("a derivation was let through with {op:?}"),
+                op => unreachable!("a fragment was let through with {op:?}"),
             });
         }
-        Ok(stacks[derived.root.vertex].clone())
+        Ok(())
     }
 }
 
-/// What a derivation may ask: nothing. It sees its inputs, and everything else would not be in its key.
-struct Inputs<'s>(&'s Session<'s>);
+/// What a derivation or a transform may ask: nothing. It sees its inputs, and everything else would not be in its key.
+pub(crate) struct Inputs<'s> {
+    session: &'s Session<'s>,
+    /// Who sees no more, for messages.
+    who: &'static str,
+}
 
-impl Inputs<'_> {
-    fn refused<T>() -> Result<T, HostError> {
-        Err(HostError::new("denied", "a derivation sees its inputs and nothing else"))
+impl<'s> Inputs<'s> {
+    pub(crate) fn new(session: &'s Session<'s>, who: &'static str) -> Self {
+        Self { session, who }
+    }
+
+    fn refused<T>(&self) -> Result<T, HostError> {
+        Err(HostError::new("denied", format!("{} sees its inputs and nothing else", self.who)))
     }
 }
 
@@ -76,39 +88,39 @@ impl Services for Inputs<'_> {
     }
 
     fn open_context(&self, _: &ContextSource) -> Result<Arc<dyn TreeView>, HostError> {
-        Self::refused()
+        self.refused()
     }
 
     fn open_build_file(&self) -> Result<Arc<dyn TreeView>, HostError> {
-        Self::refused()
+        self.refused()
     }
 
     fn images(&self, requests: &[ImageRequest]) -> Vec<Result<ImageInfo, HostError>> {
-        requests.iter().map(|_| Self::refused()).collect()
+        requests.iter().map(|_| self.refused()).collect()
     }
 
     fn git(&self, requests: &[GitSource]) -> Vec<Result<GitInfo, HostError>> {
-        requests.iter().map(|_| Self::refused()).collect()
+        requests.iter().map(|_| self.refused()).collect()
     }
 
     fn http(&self, requests: &[HttpSource]) -> Vec<Result<HttpInfo, HostError>> {
-        requests.iter().map(|_| Self::refused()).collect()
+        requests.iter().map(|_| self.refused()).collect()
     }
 
     fn solve(&self, _: Graph, _: &[Output]) -> Result<Vec<Arc<dyn TreeView>>, HostError> {
-        Self::refused()
+        self.refused()
     }
 
     fn keep_text(&self, name: &str, text: &str) {
-        self.0.keep_text(name, text);
+        self.session.keep_text(name, text);
     }
 
     fn log(&self, level: &str, plugin: &str, message: &str) {
-        self.0.log(level, plugin, message);
+        self.session.log(level, plugin, message);
     }
 
     fn report(&self, diagnostic: Diagnostic) {
-        self.0.report(diagnostic);
+        self.session.report(diagnostic);
     }
 }
 

@@ -38,6 +38,7 @@ mod solve;
 mod source;
 mod syntax;
 mod timed;
+mod transform;
 mod views;
 
 use std::collections::BTreeMap;
@@ -289,6 +290,7 @@ impl Driver {
         let solved = session.solve(&pinned, kiln_core::solve::Need::Blob);
         let outcome = solved.and_then(|solved| {
             session.keep_notes(&pinned);
+            let solved = session.transform(solved)?;
             session.export(&solved).map(reported)
         });
         (outcome, true)

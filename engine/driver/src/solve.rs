@@ -1,5 +1,6 @@
 //! Drives core's solver: starts what can start, waits for what runs, records what was made.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use kiln_core::graph::{Op, SourceOp};
 use kiln_core::key::{self, InputKey};
 use kiln_core::merged::Merged;
 use kiln_core::solve::{Need, Solver};
-use kiln_core::{CacheKey, Cancel, Event, Graph, LayerId, Output, Stack, Vertex, VertexId};
+use kiln_core::{CacheKey, Cancel, Event, Graph, LayerId, Output, Stack, Target, Vertex, VertexId};
 use kiln_store::Existing;
 
 use crate::error::BuildError;
@@ -18,6 +19,7 @@ use crate::forms::lock;
 use crate::outcome::Counts;
 use crate::resolve::Pinned;
 use crate::session::Session;
+use crate::transform::ExtraFile;
 
 /// Steps that run at a time. Generous: the kernel shares processors better than a guess does, and sleeping steps hold
 /// none.
@@ -29,15 +31,23 @@ const LOOK_AFTER: Duration = Duration::from_millis(50);
 /// Every target has its layers.
 pub(crate) struct Solved<'p> {
     pub(crate) pinned: &'p Pinned,
+    /// Those of the plan, as transforms left them.
+    pub(crate) targets: Cow<'p, [Target]>,
     /// One per target.
     pub(crate) stacks: Vec<Stack>,
+    /// What transforms want to stand beside what is written.
+    pub(crate) extra: Vec<ExtraFile>,
     counts: Counts,
 }
 
 impl<'p> Solved<'p> {
     /// Of layers that were made otherwise.
     pub(crate) fn of_stacks(pinned: &'p Pinned, stacks: Vec<Stack>) -> Self {
-        Self { pinned, stacks, counts: Counts::default() }
+        Self::new(pinned, stacks, Counts::default())
+    }
+
+    fn new(pinned: &'p Pinned, stacks: Vec<Stack>, counts: Counts) -> Self {
+        Self { pinned, targets: Cow::Borrowed(&pinned.targets), stacks, extra: Vec::new(), counts }
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -63,7 +73,7 @@ impl Session<'_> {
         let mut endings = Endings::new(self, pinned);
         let stacks = self.solve_targets(pinned, need, &mut endings);
         let counts = endings.counts;
-        (stacks.map(|stacks| Solved { pinned, stacks, counts }), counts)
+        (stacks.map(|stacks| Solved::new(pinned, stacks, counts)), counts)
     }
 
     fn solve_targets(
@@ -97,7 +107,7 @@ impl Session<'_> {
             return Err(error);
         }
         endings.rest(Ending::Cached);
-        let stack = |target: &kiln_core::Target| match target.root {
+        let stack = |target: &Target| match target.root {
             Some(root) => self.output_stack(pinned, root, &outputs),
             None => Ok(Stack::default()),
         };

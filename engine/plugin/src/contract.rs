@@ -86,10 +86,6 @@ pub(crate) const HOOKS: [(&str, &str); 13] = [
     ("image-transform", "transform"),
 ];
 
-/// Kinds of plugin that this host has questions for. To take another and ask it nothing would be worse than to refuse
-/// it.
-pub(crate) const ASKED: [&str; 3] = ["frontend", "instruction", "policy"];
-
 /// The contract as records name it.
 pub(crate) fn package() -> String {
     format!("{PACKAGE}@{VERSION}")

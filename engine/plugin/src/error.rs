@@ -145,8 +145,6 @@ pub enum Refusal {
     NoDescribe,
     #[error("it exports nothing that kiln asks for (found {})", list(.exports))]
     NoHook { exports: Vec<String> },
-    #[error("it is a {kind}, and this kiln asks none: the build would go on as if it were not there")]
-    NotAsked { kind: &'static str },
     #[error("its name is `{0}`; names are lower-case letters, digits and `-`, beginning with a letter")]
     Name(String),
     #[error("another plugin is called `{0}` already; give one of them another name, `NAME=FILE`")]
@@ -200,6 +198,20 @@ pub enum DeriveError {
     Cancelled,
 }
 
+/// A transform said nothing that could be done.
+#[derive(Debug, thiserror::Error)]
+pub enum TransformError {
+    /// At least one error among them.
+    #[error("the plugin does not take the image")]
+    Wrong(Vec<Diagnostic>),
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("cancelled")]
+    Cancelled,
+}
+
 /// A policy gave no verdict.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -230,6 +242,15 @@ impl From<CallError> for PlanError {
 }
 
 impl From<CallError> for PolicyError {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Cancelled => Self::Cancelled,
+            CallError::Failed(error) => Self::Plugin(error),
+        }
+    }
+}
+
+impl From<CallError> for TransformError {
     fn from(error: CallError) -> Self {
         match error {
             CallError::Cancelled => Self::Cancelled,

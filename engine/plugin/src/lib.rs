@@ -35,6 +35,7 @@ pub mod record;
 mod shape;
 mod state;
 mod summary;
+mod transform;
 mod trees;
 
 pub use ask::{Derivation, FrontendChoice};
@@ -43,7 +44,9 @@ pub use check::CheckReport;
 pub use componentize::{ComponentizeError, componentize};
 pub use detect::{Confidence, Detection};
 pub use engine::{CompileError, compile};
-pub use error::{DeriveError, Failure, LoadError, PlanError, PluginError, PluginId, PolicyError, Refusal};
+pub use error::{
+    DeriveError, Failure, LoadError, PlanError, PluginError, PluginId, PolicyError, Refusal, TransformError,
+};
 pub use grants::{Capability, Grant, GrantError, Pattern};
 pub use kiln_core::Digest;
 pub use limits::Limits;
@@ -55,3 +58,4 @@ pub use policy::{
     ImageFacts, LayerInfo, Point, Policy, PolicySource, SourceCheck, SourceVerdict,
 };
 pub use summary::{Keyword, PluginOption, PluginSummary, Rule};
+pub use transform::{Fragment, Squash, Transform, Transformation};

@@ -90,7 +90,7 @@ pub struct Addition {
 pub(crate) struct Added {
     pub(crate) plugin: Arc<Plugin>,
     descriptors: Vec<Descriptor>,
-    summary: PluginSummary,
+    pub(crate) summary: PluginSummary,
     specs: Vec<OptionSpec>,
     /// Options that somebody set, before defaults are filled in.
     set: Vec<(String, String)>,
@@ -208,9 +208,6 @@ impl Host {
         }
         if self.known_names().contains(called) {
             return Err(refuse(Refusal::NameTaken(called.to_owned())));
-        }
-        if let Some(kind) = candidate.summary.kinds.iter().find(|kind| !contract::ASKED.contains(kind)) {
-            return Err(refuse(Refusal::NotAsked { kind }));
         }
         let is_frontend = candidate.summary.kinds.contains(&"frontend");
         let by_name = self.grants.iter().filter(|(plugin, _)| plugin == called).map(|(_, grant)| grant);
@@ -343,7 +340,7 @@ impl Host {
 
     /// Those that do not ship with kiln.
     pub(crate) fn additions(&self) -> impl Iterator<Item = &Arc<Plugin>> {
-        self.added.iter().map(|added| &added.plugin)
+        self.all_added().map(|added| &added.plugin)
     }
 
     /// Whether the plugin of this name is a frontend; `None` where there is none of this name.
@@ -356,6 +353,11 @@ impl Host {
                 )
             }
         }
+    }
+
+    /// Those that were added, in the order in which they were.
+    pub(crate) fn all_added(&self) -> impl Iterator<Item = &Added> {
+        self.added.iter().map(|added| &**added)
     }
 
     pub(crate) fn added(&self, name: &str) -> Option<&Arc<Added>> {

@@ -407,24 +407,6 @@ fn code_that_others_could_have_written_is_not_run() {
 }
 
 #[test]
-fn a_plugin_that_would_never_be_asked_is_refused() {
-    let check_graph = Extra {
-        interface: "policy-graph",
-        function: "check-graph",
-        parameters: 1,
-        body: &[Instruction::Unreachable],
-    };
-    let component = Frontend { extra: &[check_graph], ..Frontend::default() }.component();
-    let mut room = Room::new();
-    match room.add(&component) {
-        Err(LoadError::Refused { refusal: Refusal::NotAsked { kind }, .. }) => assert_eq!(kind, "policy"),
-        other => panic!("{other:?}"),
-    }
-    let summary = room.host.inspect(&room.file(&component)).expect("a summary");
-    assert_eq!(summary.kinds, ["frontend", "policy"]);
-}
-
-#[test]
 fn a_log_that_goes_on_and_on_is_cut() {
     // A counter at address 0; its end is a plan of nothing.
     let at = wasm_encoder::MemArg { offset: 0, align: 2, memory_index: 0 };

@@ -11,6 +11,7 @@ use kiln_oci::{
 };
 use kiln_store::{BlobNote, Existing};
 
+use super::attestation::{self, Attested};
 use super::files::write_entries;
 use crate::error::BuildError;
 use crate::forms::{AS_PULLED, Forms};
@@ -26,7 +27,12 @@ pub(crate) struct ImageSettings {
     pub(crate) compression: Compression,
     /// One time for every entry of built layers; `None`: files keep theirs.
     pub(crate) epoch: Option<i64>,
+    /// Attestations have a place there.
+    pub(crate) attested: bool,
 }
+
+/// The media type of files beside images, which leave the store under no other name than their path.
+const EXTRA_FILE: &str = "application/octet-stream";
 
 /// The name under which the store notes blobs of layers as they are: no compression, times kept.
 pub(crate) const PLAIN_BLOB: &str = "kiln 1 none kept";
@@ -62,6 +68,8 @@ pub(crate) struct ImageSet {
     /// The one manifest, or the index of several.
     pub(crate) top: Descriptor,
     pub(crate) images: Vec<WrittenImage>,
+    /// Files to stand beside the images, by path.
+    pub(crate) extra: Vec<(String, Descriptor)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +80,7 @@ pub(crate) struct WrittenImage {
     pub(crate) layers: Vec<Descriptor>,
     /// The layers by their names in the store, in the same order.
     pub(crate) stack: Stack,
+    pub(crate) attestation: Option<Attested>,
 }
 
 impl ImageSet {
@@ -80,7 +89,9 @@ impl ImageSet {
         let mut blobs: Vec<&Descriptor> = Vec::new();
         let all =
             self.images.iter().flat_map(|image| image.layers.iter().chain([&image.config, &image.manifest]));
-        for blob in all.chain([&self.top]) {
+        let attested = self.images.iter().filter_map(|image| image.attestation.as_ref());
+        let attested = attested.flat_map(|it| it.statements.iter().chain([&it.config, &it.manifest]));
+        for blob in all.chain(attested).chain([&self.top]) {
             if blobs.iter().all(|known| known.digest != blob.digest) {
                 blobs.push(blob);
             }
@@ -97,22 +108,34 @@ pub(crate) fn make(
 ) -> Result<ImageSet, BuildError> {
     let pinned = solved.pinned;
     let mut images = Vec::new();
-    for (target, stack) in pinned.targets.iter().zip(&solved.stacks) {
-        images.push(image(session, pinned, target, stack, settings)?);
+    for (target, stack) in solved.targets.iter().zip(&solved.stacks) {
+        let mut image = image(session, pinned, target, stack, settings)?;
+        if settings.attested && !target.attestations.is_empty() {
+            image.attestation = Some(attestation::make(session, &image.manifest, &target.attestations)?);
+        }
+        images.push(image);
     }
-    let wants_index = pinned.export_options.iter().any(|(key, value)| key == "index" && value == "true");
+    let wants_index = pinned.export_options.iter().any(|(key, value)| key == "index" && value == "true")
+        || images.iter().any(|image| image.attestation.is_some());
     let top = match &images[..] {
         [only] if !wants_index => only.manifest.clone(),
         all => {
             let entries =
                 all.iter().map(|image| image.manifest.clone().with_platform(image.platform.clone()));
-            let index = Index::new(entries.collect());
+            let attestations = all.iter().filter_map(|image| {
+                Some(attestation::entry(image.attestation.as_ref()?, &image.manifest.digest))
+            });
+            let index = Index::new(entries.chain(attestations).collect());
             put(session, media_type::OCI_INDEX, &index.to_json())?
         }
     };
-    let set = ImageSet { top, images };
+    let mut extra = Vec::new();
+    for file in &solved.extra {
+        extra.push((file.path.clone(), put(session, EXTRA_FILE, &file.bytes)?));
+    }
+    let set = ImageSet { top, images, extra };
     // An imported image has layers that its plan knows nothing of.
-    let planned = pinned
+    let planned = solved
         .targets
         .iter()
         .zip(&solved.stacks)
@@ -158,7 +181,14 @@ fn image(
     let mut manifest = Manifest::new(config.clone(), layers.clone());
     manifest.annotations = annotations_of(session, target);
     let manifest = put(session, media_type::OCI_MANIFEST, &manifest.to_json())?;
-    Ok(WrittenImage { platform: target.platform.clone(), manifest, config, layers, stack: stack.clone() })
+    Ok(WrittenImage {
+        platform: target.platform.clone(),
+        manifest,
+        config,
+        layers,
+        stack: stack.clone(),
+        attestation: None,
+    })
 }
 
 /// The history of an image of so many layers, of which the first `built_from` are the base's.
@@ -205,7 +235,7 @@ fn newest(history: &[History]) -> Option<Time> {
     history.iter().filter_map(|line| line.created).max()
 }
 
-fn put(session: &Session<'_>, media_type: &str, bytes: &[u8]) -> Result<Descriptor, BuildError> {
+pub(super) fn put(session: &Session<'_>, media_type: &str, bytes: &[u8]) -> Result<Descriptor, BuildError> {
     let digest = session
         .driver
         .store
@@ -262,7 +292,10 @@ impl Forms<'_> {
         }
         match self.blob_of(layer)? {
             Some(note) => Ok(note),
-            None => blob(self, layer, &ImageSettings { compression: Compression::None, epoch: None }),
+            None => {
+                let plain = ImageSettings { compression: Compression::None, epoch: None, attested: false };
+                blob(self, layer, &plain)
+            }
         }
     }
 }
@@ -270,17 +303,28 @@ impl Forms<'_> {
 // ---- the record that makes the no-op ---------------------------------------------------------------------------------
 
 /// What stands for all that decides the bytes of the images: definition keys, configurations, history, settings.
-fn request_key(session: &Session<'_>, pinned: &Pinned, settings: &ImageSettings) -> Option<CacheKey> {
+fn request_key(
+    session: &Session<'_>,
+    pinned: &Pinned,
+    settings: &ImageSettings,
+) -> Result<Option<CacheKey>, BuildError> {
     use std::fmt::Write;
-    let mut text = format!("kiln image 1\n{}\n{:?}\n", settings.name(), pinned.export_options);
+    let transforms = session.transforms_key()?;
+    let mut text = format!("kiln image 1\n{}\n{:?}\n{transforms}", settings.name(), pinned.export_options);
     for target in &pinned.targets {
         let root = match target.root {
             // A context that is the image itself is keyed by nothing: no record.
-            Some(root) => Some((pinned.keys[root.vertex]?, root.slot)),
+            Some(root) => match pinned.keys[root.vertex] {
+                Some(key) => Some((key, root.slot)),
+                None => return Ok(None),
+            },
             None => None,
         };
         if target.root.is_some_and(|root| pinned.no_lookup[root.vertex]) {
-            return None;
+            return Ok(None);
+        }
+        if settings.attested {
+            let _ = writeln!(text, "{:?}", target.attestations);
         }
         let _ = writeln!(
             text,
@@ -299,7 +343,10 @@ fn request_key(session: &Session<'_>, pinned: &Pinned, settings: &ImageSettings)
             pinned.epoch,
         );
     }
-    Some(CacheKey(Digest::of(text.as_bytes())))
+    // With transforms it is not known yet whether there will be any.
+    let attested = settings.attested && !transforms.is_empty();
+    let _ = write!(text, "{attested}");
+    Ok(Some(CacheKey(Digest::of(text.as_bytes()))))
 }
 
 fn remember(
@@ -308,8 +355,8 @@ fn remember(
     settings: &ImageSettings,
     set: &ImageSet,
 ) -> Result<(), BuildError> {
-    let Some(key) = request_key(session, pinned, settings) else { return Ok(()) };
-    let mut text = String::from("kiln image 2\n");
+    let Some(key) = request_key(session, pinned, settings)? else { return Ok(()) };
+    let mut text = String::from("kiln image 3\n");
     let line =
         |kind: &str, blob: &Descriptor| format!("{kind} {} {} {}\n", blob.digest, blob.size, blob.media_type);
     text.push_str(&line("top", &set.top));
@@ -320,6 +367,17 @@ fn remember(
         for (layer, blob) in image.stack.0.iter().zip(&image.layers) {
             text.push_str(&line(&format!("layer {}", layer.hex()), blob));
         }
+        if let Some(attestation) = &image.attestation {
+            text.push_str(&line("attestation", &attestation.manifest));
+            text.push_str(&line("attested-config", &attestation.config));
+            for statement in &attestation.statements {
+                text.push_str(&line("statement", statement));
+            }
+        }
+    }
+    for (path, blob) in &set.extra {
+        // A path may hold anything but its end.
+        text.push_str(&line(&format!("extra {}", serde_json::Value::from(path.as_str())), blob));
     }
     session
         .driver
@@ -329,11 +387,20 @@ fn remember(
 }
 
 /// The images that the request makes, if they are known and whole.
-pub(crate) fn recall(session: &Session<'_>, pinned: &Pinned, settings: &ImageSettings) -> Option<ImageSet> {
+pub(crate) fn recall(
+    session: &Session<'_>,
+    pinned: &Pinned,
+    settings: &ImageSettings,
+) -> Result<Option<ImageSet>, BuildError> {
     let store = &session.driver.store;
-    let record = store.record(&request_key(session, pinned, settings)?).ok()??;
-    let set = parse(std::str::from_utf8(&record).ok()?, pinned)?;
-    set.blobs().iter().all(|blob| store.has_blob(&blob.digest)).then_some(set)
+    let Some(key) = request_key(session, pinned, settings)? else { return Ok(None) };
+    let read = || {
+        let record = store.record(&key).ok()??;
+        let set = parse(std::str::from_utf8(&record).ok()?, pinned)?;
+        let extra = set.extra.iter().map(|(_, blob)| blob);
+        set.blobs().into_iter().chain(extra).all(|blob| store.has_blob(&blob.digest)).then_some(set)
+    };
+    Ok(read())
 }
 
 fn parse(text: &str, pinned: &Pinned) -> Option<ImageSet> {
@@ -343,7 +410,7 @@ fn parse(text: &str, pinned: &Pinned) -> Option<ImageSet> {
         let size = words.next()?.parse().ok()?;
         Some(Descriptor::new(words.next()?, kiln_core::BlobDigest(digest), size))
     };
-    let mut lines = text.strip_prefix("kiln image 2\n")?.lines().peekable();
+    let mut lines = text.strip_prefix("kiln image 3\n")?.lines().peekable();
     let top = blob(lines.next()?.strip_prefix("top ")?)?;
     let mut images = Vec::new();
     for target in &pinned.targets {
@@ -357,7 +424,26 @@ fn parse(text: &str, pinned: &Pinned) -> Option<ImageSet> {
             layers.push(blob(rest)?);
             lines.next();
         }
-        images.push(WrittenImage { platform: target.platform.clone(), manifest, config, layers, stack });
+        let mut attestation = None;
+        if let Some(manifest) = lines.peek().and_then(|line| line.strip_prefix("attestation ")) {
+            let manifest = blob(manifest)?;
+            lines.next();
+            let config = blob(lines.next()?.strip_prefix("attested-config ")?)?;
+            let mut statements = Vec::new();
+            while let Some(statement) = lines.peek().and_then(|line| line.strip_prefix("statement ")) {
+                statements.push(blob(statement)?);
+                lines.next();
+            }
+            attestation = Some(Attested { manifest, config, statements });
+        }
+        let platform = target.platform.clone();
+        images.push(WrittenImage { platform, manifest, config, layers, stack, attestation });
     }
-    lines.next().is_none().then_some(ImageSet { top, images })
+    let mut extra = Vec::new();
+    for line in lines {
+        let mut read = serde_json::Deserializer::from_str(line.strip_prefix("extra ")?).into_iter::<String>();
+        let path = read.next()?.ok()?;
+        extra.push((path, blob(line.strip_prefix("extra ")?[read.byte_offset()..].strip_prefix(' ')?)?));
+    }
+    Some(ImageSet { top, images, extra })
 }

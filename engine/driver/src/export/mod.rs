@@ -1,12 +1,15 @@
 //! Writes what was solved: layers become blobs, images become documents, and those go where they were asked to go.
 
 mod archive;
+mod attestation;
+mod extra;
 mod files;
 mod image;
 mod registry;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::io::Read;
 
 use kiln_core::merged::Merged;
 use kiln_core::tree::{Entry, Tree, TreePath};
@@ -40,12 +43,22 @@ impl Session<'_> {
             None => Product::Files(&solved.stacks),
         });
         let products: Vec<_> = self.request.outputs.iter().zip(products).collect();
-        self.judge_outputs(solved.pinned, &products)?;
+        self.judge_outputs(solved.pinned, &solved.targets, &products)?;
         for (output, set) in self.request.outputs.iter().zip(&made) {
+            if !carries_attestations(output.kind) {
+                extra::tell_of_attestations(self, solved, output);
+            }
             match set {
                 Some(set) => self.deliver(set, output, &mut outcome)?,
-                None if output.kind == OutputKind::Local => files::local(self, solved, output, &mut outcome)?,
-                None => files::tar(self, solved, output, &mut outcome)?,
+                None => {
+                    if output.kind == OutputKind::Local {
+                        files::local(self, solved, output, &mut outcome)?;
+                    } else {
+                        files::tar(self, solved, output, &mut outcome)?;
+                    }
+                    let files = solved.extra.iter().map(|file| (&*file.path, Cow::Borrowed(&*file.bytes)));
+                    extra::write(self, output, files.map(Ok), &mut outcome)?;
+                }
             }
         }
         Ok(outcome)
@@ -53,18 +66,21 @@ impl Session<'_> {
 
     /// The outcome of a request whose images are all known: nothing is solved, nothing new is written but outputs.
     pub(crate) fn known_outcome(&self, pinned: &Pinned) -> Result<Option<Outcome>, BuildError> {
+        if self.must_transform_again() {
+            return Ok(None);
+        }
         let mut sets = Vec::new();
         for output in &self.request.outputs {
             if matches!(output.kind, OutputKind::Local | OutputKind::Tar) {
                 return Ok(None);
             }
-            match image::recall(self, pinned, &settings(pinned, output)) {
+            match image::recall(self, pinned, &settings(pinned, output))? {
                 Some(set) => sets.push((output, set)),
                 None => return Ok(None),
             }
         }
         let products: Vec<_> = sets.iter().map(|(output, set)| (*output, Product::Images(set))).collect();
-        self.judge_outputs(pinned, &products)?;
+        self.judge_outputs(pinned, &pinned.targets, &products)?;
         let mut outcome = Outcome { counts: self.all_cached(pinned), ..Outcome::default() };
         for (output, set) in sets {
             self.deliver(&set, output, &mut outcome)?;
@@ -87,6 +103,14 @@ impl Session<'_> {
                 outcome.written.push(Written(format!("written to {}", place(output))));
             }
         }
+        let files = set.extra.iter().map(|(path, blob)| {
+            let mut bytes = Vec::new();
+            self.forms.open_blob(&blob.digest)?.read_to_end(&mut bytes).map_err(|error| {
+                BuildError::world(format!("could not read `{path}` from the store"), error)
+            })?;
+            Ok((&**path, Cow::Owned(bytes)))
+        });
+        extra::write(self, output, files, outcome)?;
         self.describe(set, outcome);
         Ok(())
     }
@@ -133,6 +157,15 @@ fn settings(pinned: &Pinned, output: &OutputSpec) -> ImageSettings {
     ImageSettings {
         compression: compression(output),
         epoch: pinned.epoch.filter(|_| output.rewrite_timestamp),
+        attested: carries_attestations(output.kind),
+    }
+}
+
+/// An attestation is a manifest beside that of the image in an index, which has no place elsewhere.
+fn carries_attestations(kind: OutputKind) -> bool {
+    match kind {
+        OutputKind::Store | OutputKind::Registry | OutputKind::OciArchive | OutputKind::OciLayout => true,
+        OutputKind::DockerArchive | OutputKind::Tar | OutputKind::Local => false,
     }
 }
 
@@ -182,6 +215,32 @@ pub(crate) fn whole_tree(merged: &Merged) -> Tree {
         entries.push((path.into_owned(), entry));
     }
     Tree::new(entries)
+}
+
+/// Makes files of one layer that are names of one file links again, in a tree made of parts of `merged`.
+pub(crate) fn relink(mut tree: Tree, merged: &Merged) -> Tree {
+    let home = |path: &TreePath| {
+        let found = merged.get(path)?;
+        found.home.map(|home| (home.layer, home.path.clone(), home.linked))
+    };
+    let linked: HashSet<(usize, TreePath)> = tree
+        .entries()
+        .iter()
+        .filter_map(|(path, _)| home(path).filter(|(.., linked)| *linked))
+        .map(|(layer, path, _)| (layer, path))
+        .collect();
+    let mut first_names: HashMap<(usize, TreePath), TreePath> = HashMap::new();
+    for (path, entry) in tree.entries_mut() {
+        if let (Kind::File(_), Some((layer, place, _))) = (&entry.kind, home(path))
+            && linked.contains(&(layer, place.clone()))
+        {
+            let first = first_names.entry((layer, place)).or_insert_with(|| path.clone());
+            if *first != *path {
+                entry.kind = Kind::Link(first.clone());
+            }
+        }
+    }
+    tree
 }
 
 /// From which place in a stack on its layers were built here.

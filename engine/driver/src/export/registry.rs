@@ -25,7 +25,9 @@ pub(super) fn push(
     }
     let registry = session.driver.registries.client()?;
     for name in names {
-        for blob in set.images.iter().flat_map(|image| image.layers.iter().chain([&image.config])) {
+        let attested = || set.images.iter().filter_map(|image| image.attestation.as_ref());
+        let blobs = set.images.iter().flat_map(|image| image.layers.iter().chain([&image.config]));
+        for blob in blobs.chain(attested().flat_map(|it| it.statements.iter().chain([&it.config]))) {
             let what = format!("pushing {} {}", name.familiar(), blob.digest.0.short());
             session.forms.task(&what, |id| {
                 let mut open = || {
@@ -38,8 +40,8 @@ pub(super) fn push(
                 pushed.map(|_: Pushed| ()).map_err(|error| BuildError::from(FetchError::from(error)))
             })?;
         }
-        let documents = set.images.iter().map(|image| &image.manifest).chain([&set.top]);
-        for document in documents {
+        let manifests = set.images.iter().map(|image| &image.manifest);
+        for document in manifests.chain(attested().map(|it| &it.manifest)).chain([&set.top]) {
             let bytes = session.driver.document(&document.digest)?;
             // All but the last go in by digest alone, so that the name never stands for half of an index.
             let at = match document.digest == set.top.digest {

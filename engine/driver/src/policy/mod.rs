@@ -152,7 +152,7 @@ type Asked<R> = Result<(R, Vec<Diagnostic>), Vec<Diagnostic>>;
 
 impl Session<'_> {
     /// What all policies are told of this build.
-    fn build_facts(&self) -> Result<&BuildFacts, BuildError> {
+    pub(crate) fn build_facts(&self) -> Result<&BuildFacts, BuildError> {
         if let Some(facts) = self.policies.facts.get() {
             return Ok(facts);
         }

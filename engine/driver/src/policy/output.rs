@@ -49,7 +49,7 @@ struct Judged<'a> {
 }
 
 impl Session<'_> {
-    /// Judges all that a build came to.
+    /// Judges all that a build came to; `targets` are those of the plan, as transforms left them.
     ///
     /// # Errors
     ///
@@ -57,6 +57,7 @@ impl Session<'_> {
     pub(crate) fn judge_outputs(
         &self,
         pinned: &Pinned,
+        targets: &[Target],
         outputs: &[(&OutputSpec, Product<'_>)],
     ) -> Result<(), BuildError> {
         if ![Point::Layer, Point::Image, Point::Export].iter().any(|point| self.policies.are_asked_at(*point))
@@ -69,7 +70,7 @@ impl Session<'_> {
         let (mut layers, mut images) = (HashSet::new(), Vec::new());
         for (output, product) in outputs {
             let mut facts = Vec::new();
-            for (index, target) in pinned.targets.iter().enumerate() {
+            for (index, target) in targets.iter().enumerate() {
                 let (stack, image) = (product.stack(index), product.image(index));
                 let known = self.image_facts(pinned, target, stack, image)?;
                 for (place, info) in known.layers.iter().enumerate() {
@@ -231,7 +232,7 @@ impl Session<'_> {
     }
 
     /// `image` is absent where only files are written.
-    fn image_facts(
+    pub(crate) fn image_facts(
         &self,
         pinned: &Pinned,
         target: &Target,
@@ -250,7 +251,7 @@ impl Session<'_> {
             let spans: Vec<Span> = match from_base {
                 true => Vec::new(),
                 false => {
-                    // An imported image has layers and no graph.
+                    // An imported image has layers and no graph, and what a transform made comes from no vertex.
                     let vertex = places.next().and_then(|id| pinned.graph.vertices().get(id));
                     vertex.map(|vertex| vertex.origin.clone()).unwrap_or_default()
                 }

@@ -247,6 +247,48 @@ pub(crate) fn derived(
     owner: &Digest,
     platform: &Platform,
 ) -> Result<(Graph, Output), Fault> {
+    let input = |hole: &wit::Hole| match hole {
+        wit::Hole::Input(input) => Some(*input as usize).filter(|input| *input < inputs),
+        _ => None,
+    };
+    let words = Rearranging { receiver: "a derivation", hole: "no input of the derivation" };
+    rearranged(graph, root, inputs, &input, &words, owner, platform)
+}
+
+/// A fragment that a transform answered, in which the first vertex stands for the finished filesystem.
+///
+/// # Errors
+///
+/// As [`derived`].
+pub(crate) fn transformed(
+    graph: wit::Graph,
+    root: wit::Output,
+    owner: &Digest,
+    platform: &Platform,
+) -> Result<(Graph, Output), Fault> {
+    let base = |hole: &wit::Hole| matches!(hole, wit::Hole::Base).then_some(0);
+    let words =
+        Rearranging { receiver: "a transform", hole: "not the base, which is all that a transform has" };
+    rearranged(graph, root, 1, &base, &words, owner, platform)
+}
+
+/// How messages speak of who gets a fragment that only moves files.
+struct Rearranging {
+    receiver: &'static str,
+    /// What a hole is that does not belong there.
+    hole: &'static str,
+}
+
+/// A fragment without anything new. `fill` says which of the first vertices a hole stands for.
+fn rearranged(
+    graph: wit::Graph,
+    root: wit::Output,
+    inputs: usize,
+    fill: &dyn Fn(&wit::Hole) -> Option<usize>,
+    words: &Rearranging,
+    owner: &Digest,
+    platform: &Platform,
+) -> Result<(Graph, Output), Fault> {
     check_size(&graph)?;
     let stand_in = Vertex {
         op: Op::Source(SourceOp::Scratch),
@@ -266,18 +308,17 @@ pub(crate) fn derived(
     for (index, op) in graph.ops.into_iter().enumerate() {
         let name: String = op.name.chars().take(80).collect();
         let read = match &op.kind {
-            wit::OpKind::Hole(wit::Hole::Input(input)) if (*input as usize) < inputs => {
-                reader.places.push(*input as usize);
-                Ok(())
-            }
-            wit::OpKind::Hole(hole) => Err(Fault::new(format!(
-                "it is a hole ({}) that is no input of the derivation",
-                hole_name(hole)
-            ))),
+            wit::OpKind::Hole(hole) => match fill(hole) {
+                Some(input) => {
+                    reader.places.push(input);
+                    Ok(())
+                }
+                None => Err(Fault::new(format!("it is a hole ({}) that is {}", hole_name(hole), words.hole))),
+            },
             wit::OpKind::Scratch | wit::OpKind::File(_) | wit::OpKind::Merge(_) | wit::OpKind::Diff(_) => {
                 reader.read(op)
             }
-            _ => Err(Fault::new("a derivation may rearrange files and bring in nothing new")),
+            _ => Err(Fault::new(format!("{} may rearrange files and bring in nothing new", words.receiver))),
         };
         read.map_err(|fault| fault.at(place(index, &name)))?;
     }

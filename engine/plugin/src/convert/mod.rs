@@ -15,6 +15,7 @@ pub(crate) mod plan;
 pub(crate) mod policy;
 pub(crate) mod questions;
 pub(crate) mod told;
+pub(crate) mod transform;
 
 /// Something in an answer that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq)]
