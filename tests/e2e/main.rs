@@ -44,5 +44,6 @@ mod sandbox;
 mod secrets;
 mod sharing;
 mod stages;
+mod stock_policy;
 mod tidy;
 mod transforms;
