@@ -13,7 +13,6 @@ mod plugin;
 mod report;
 mod services;
 mod source;
-mod view;
 mod weigh;
 
 use std::collections::BTreeMap;

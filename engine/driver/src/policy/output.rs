@@ -7,7 +7,6 @@ use std::sync::Arc;
 use kiln_core::{Diagnostic, Kind, Span, Stack, Target};
 use kiln_plugin::{Change, ExportFacts, HistoryLine, ImageFacts, LayerInfo, Point};
 
-use super::view::{Counter, with_files};
 use super::weigh::Weighed;
 use super::{Standing, layer, memory};
 use crate::error::BuildError;
@@ -15,6 +14,7 @@ use crate::export::{ImageSet, WrittenImage, annotations_of, built_from, history_
 use crate::request::{Compression, Destination, OutputKind, OutputSpec};
 use crate::resolve::Pinned;
 use crate::session::Session;
+use crate::views::View;
 
 /// What an output is about to write.
 pub(crate) enum Product<'a> {
@@ -117,15 +117,12 @@ impl Session<'_> {
                     }
                 };
                 let (changes, merged) = (changes.clone(), self.merged(&judged.stack)?);
-                let ask = |counter: Counter| {
+                self.with_desk(|desk| {
+                    let root = Arc::new(View::new(merged, &self.forms).fetching(desk.clone()));
                     self.ask(standing, |policy, asking| {
-                        let root = counter.view(merged);
-                        // The view holds on to where files are brought from; nothing else does from here on.
-                        drop(counter);
                         policy.check_layer(asking, judged.info, changes, root)
                     })
-                };
-                with_files(&self.forms, ask)
+                })
             })?;
             weighed.join(self.weigh(standing, Point::Layer, findings, things));
         }
@@ -149,14 +146,10 @@ impl Session<'_> {
             let about = format!("{facts:?}");
             let findings = self.remembered(standing, Point::Image, &about, stack, || {
                 let merged = self.merged(stack)?;
-                let ask = |counter: Counter| {
-                    self.ask(standing, |policy, asking| {
-                        let root = counter.view(merged);
-                        drop(counter);
-                        policy.check_image(asking, facts, root)
-                    })
-                };
-                with_files(&self.forms, ask)
+                self.with_desk(|desk| {
+                    let root = Arc::new(View::new(merged, &self.forms).fetching(desk.clone()));
+                    self.ask(standing, |policy, asking| policy.check_image(asking, facts, root))
+                })
             })?;
             weighed.join(self.weigh(standing, Point::Image, findings, things));
         }
