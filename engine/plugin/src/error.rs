@@ -232,38 +232,17 @@ pub(crate) enum CallError {
     Failed(PluginError),
 }
 
-impl From<CallError> for PlanError {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Cancelled => Self::Cancelled,
-            CallError::Failed(error) => Self::Plugin(error),
+macro_rules! from_call {
+    ($($error:ident)*) => {$(
+        impl From<CallError> for $error {
+            fn from(error: CallError) -> Self {
+                match error {
+                    CallError::Cancelled => Self::Cancelled,
+                    CallError::Failed(error) => Self::Plugin(error),
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl From<CallError> for PolicyError {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Cancelled => Self::Cancelled,
-            CallError::Failed(error) => Self::Plugin(error),
-        }
-    }
-}
-
-impl From<CallError> for TransformError {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Cancelled => Self::Cancelled,
-            CallError::Failed(error) => Self::Plugin(error),
-        }
-    }
-}
-
-impl From<CallError> for DeriveError {
-    fn from(error: CallError) -> Self {
-        match error {
-            CallError::Cancelled => Self::Cancelled,
-            CallError::Failed(error) => Self::Plugin(error),
-        }
-    }
-}
+from_call! { PlanError DeriveError TransformError PolicyError }
