@@ -158,19 +158,8 @@ impl Registry {
         tally: &mut Tally,
     ) -> Result<Option<usize>, VerifyError> {
         let Some(signatures) = parsed(found, tally) else { return Ok(None) };
-        for (layer, signature) in simple_signatures(&signatures) {
-            if tally.is_full() {
-                return Err(VerifyError::TooMany);
-            }
-            let signed = match self.small_blob(reference, layer) {
-                Ok(payload) => judge_simple(&payload, signature, keys, what),
-                Err(error) => damaged(error)?,
-            };
-            if let Some(key) = tally.count(signed) {
-                return Ok(Some(key));
-            }
-        }
-        Ok(None)
+        let judge = |payload: &[u8], signature: &str| Some(judge_simple(payload, signature, keys, what));
+        self.verify_each(reference, simple_signatures(&signatures), judge, tally)
     }
 
     fn verify_bundles(
@@ -182,12 +171,25 @@ impl Registry {
         tally: &mut Tally,
     ) -> Result<Option<usize>, VerifyError> {
         let Some(bundles) = parsed(found, tally) else { return Ok(None) };
-        for layer in bundles.layers.iter().filter(|layer| layer.media_type.starts_with(BUNDLE_PREFIX)) {
+        let layers = bundles.layers.iter().filter(|layer| layer.media_type.starts_with(BUNDLE_PREFIX));
+        let judge = |bundle: &[u8], ()| judge_bundle(bundle, keys, what);
+        self.verify_each(reference, layers.map(|layer| (layer, ())), judge, tally)
+    }
+
+    /// Judges blobs, each with what is known of it besides, until one was made by a trusted key.
+    fn verify_each<'m, Known>(
+        &self,
+        reference: &ImageRef,
+        blobs: impl Iterator<Item = (&'m Descriptor, Known)>,
+        judge: impl Fn(&[u8], Known) -> Option<Signed>,
+        tally: &mut Tally,
+    ) -> Result<Option<usize>, VerifyError> {
+        for (blob, known) in blobs {
             if tally.is_full() {
                 return Err(VerifyError::TooMany);
             }
-            let signed = match self.small_blob(reference, layer) {
-                Ok(bundle) => judge_bundle(&bundle, keys, what),
+            let signed = match self.small_blob(reference, blob) {
+                Ok(bytes) => judge(&bytes, known),
                 Err(error) => Some(damaged(error)?),
             };
             if let Some(key) = signed.and_then(|signed| tally.count(signed)) {
