@@ -201,10 +201,10 @@ kiln_sdk::export_instruction!(Account);
 
 #[cfg(test)]
 mod tests {
+    use kiln_sdk::testing;
     use kiln_sdk::wit::diagnostics::Span;
     use kiln_sdk::wit::graph::OpKind;
     use kiln_sdk::wit::instruction_types::FlagValue;
-    use kiln_sdk::wit::types::Platform;
 
     use super::*;
 
@@ -234,22 +234,7 @@ mod tests {
             original: format!("{KEYWORD} {}", names.join(" ")),
             at: at.clone(),
         };
-        let stage = Stage {
-            name: String::new(),
-            index: 0,
-            platform: Platform::default(),
-            build_platform: Platform::default(),
-            base: "docker.io/library/debian:latest".into(),
-            user: String::new(),
-            working_dir: "/".into(),
-            shell: Vec::new(),
-            config: None,
-            environment: Vec::new(),
-            args: Vec::new(),
-            earlier: Vec::new(),
-            has_base: true,
-        };
-        Account::apply(statement, &stage, &[])
+        Account::apply(statement, &testing::stage(), &[])
     }
 
     #[test]

@@ -15,7 +15,7 @@ use kiln_sdk::wit::describe::{Example, OptionKind, OptionSpec, PluginInfo};
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::frontend_types::Attestation;
 use kiln_sdk::wit::graph::{FileAction, MakeDirAction, MakeFileAction};
-use kiln_sdk::wit::image_transform::{Changes, Squash};
+use kiln_sdk::wit::image_transform::Changes;
 use kiln_sdk::wit::policy_types::{BuildFacts, ImageFacts};
 use kiln_sdk::wit::trees::Tree;
 use kiln_sdk::wit::types::{FileKind, HostError};
@@ -90,16 +90,7 @@ impl Transform for Sbom {
             )]
         })?;
         let document = spdx::document(&contents.packages, &image, option("created"));
-        let mut changes = Changes {
-            config: None,
-            set_annotations: Vec::new(),
-            add_attestations: Vec::new(),
-            squash: Squash::KeepLayers,
-            fragment: None,
-            root: None,
-            extra_files: Vec::new(),
-            diagnostics: contents.warnings,
-        };
+        let mut changes = Changes { diagnostics: contents.warnings, ..Changes::default() };
         if option("attest") == "true" {
             let attestation =
                 Attestation { predicate_type: PREDICATE_TYPE.into(), predicate: document.clone() };
