@@ -18,6 +18,21 @@ impl BuildRequest {
         self.options.iter().find(|option| option.key == name).map(|option| option.value.as_str())
     }
 
+    /// Every value of an option that may be given several times, in order.
+    pub fn option_values<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r str> {
+        self.options.iter().filter(move |option| option.key == name).map(|option| option.value.as_str())
+    }
+
+    /// Whether a boolean option is `true`.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.option(name) == Some("true")
+    }
+
+    /// Whether the cache is to be ignored for a stage of this name.
+    pub fn is_afresh(&self, stage: &str) -> bool {
+        self.no_cache.iter().any(|name| name == "*" || name.eq_ignore_ascii_case(stage))
+    }
+
     /// The value of a build argument, if the user gave one.
     pub fn build_arg(&self, name: &str) -> Option<&str> {
         self.build_args.iter().find(|arg| arg.key == name).map(|arg| arg.value.as_str())
@@ -40,5 +55,10 @@ impl Detection {
     /// Not for this frontend.
     pub fn no() -> Self {
         Self { confidence: Confidence::No, reason: String::new() }
+    }
+
+    /// Says how sure this frontend is, and what it saw: `go.mod found, module example.com/x`.
+    pub fn because(confidence: Confidence, reason: impl Into<String>) -> Self {
+        Self { confidence, reason: reason.into() }
     }
 }

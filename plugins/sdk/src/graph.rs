@@ -8,6 +8,7 @@ use crate::wit::graph::{
     FileAction, FileOp, GitSource, Graph, Hole, HttpSource, ImageSource, MakeDirAction, MakeFileAction,
     Mount, MountKind, NamedHole, Op, OpKind, Output, Owner,
 };
+use crate::wit::types::Platform;
 
 /// A graph under construction.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +66,20 @@ impl GraphBuilder {
     pub fn rename(&mut self, output: Output, name: impl Into<String>) {
         if let Some(op) = self.ops.get_mut(output.op as usize) {
             op.name = name.into();
+        }
+    }
+
+    /// Says which platform one op is for: what to fetch, or what to run as.
+    pub fn set_platform(&mut self, output: Output, platform: &Platform) {
+        if let Some(op) = self.ops.get_mut(output.op as usize) {
+            op.platform = Some(platform.clone());
+        }
+    }
+
+    /// Shows one op together with the others of the same group.
+    pub fn set_group(&mut self, output: Output, group: &str) {
+        if let Some(op) = self.ops.get_mut(output.op as usize) {
+            op.group = group.to_owned();
         }
     }
 
