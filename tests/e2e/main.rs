@@ -35,6 +35,7 @@ mod outputs;
 mod planning;
 mod plugins;
 mod policies;
+mod presets;
 mod progress;
 mod publishing;
 mod remote;
