@@ -1,5 +1,6 @@
 //! Which plugins a build has: who named each, where it is from, and what it may do.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -205,14 +206,14 @@ impl Driver {
             PluginSource::File(file) => {
                 let wasm = fs::read(file)
                     .map_err(|source| refused(wanted, LoadError::Read { file: file.clone(), source }))?;
-                (wasm, wanted.digest)
+                (Cow::Owned(wasm), wanted.digest)
             }
             PluginSource::Registry(reference) => {
                 let reference = self.judged_plugin(reference, wanted.digest)?;
-                (self.plugin_of_build(&reference, wanted.digest)?, None)
+                (Cow::Owned(self.plugin_of_build(&reference, wanted.digest)?), None)
             }
             PluginSource::Builtin(name) => match self.host().on_request(name) {
-                Ok(wasm) => (wasm.to_vec(), wanted.digest),
+                Ok(wasm) => (Cow::Borrowed(wasm), wanted.digest),
                 Err(known) => {
                     return Err(wrong(format!(
                         "the plugin `{}` of {} does not ship with kiln; on request there is {}",

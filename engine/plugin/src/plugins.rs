@@ -1,8 +1,10 @@
 //! The plugins of this process: which there are, loaded when somebody wants them.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::ptr;
 use std::sync::{Arc, OnceLock};
 
 use kiln_core::{Cancel, Digest, Platform};
@@ -76,7 +78,7 @@ pub struct Addition {
     pub name: Option<String>,
     /// Where it comes from, for messages until it has said what it is called.
     pub place: String,
-    pub wasm: Vec<u8>,
+    pub wasm: Cow<'static, [u8]>,
     /// What the SHA-256 of `wasm` has to be.
     pub digest: Option<Digest>,
     pub grants: Vec<Grant>,
@@ -173,6 +175,12 @@ impl Host {
         if builtin.aot.is_empty() { None } else { aot::embedded(engine, builtin.aot).ok() }
     }
 
+    /// SHA-256 of `wasm`, which was found out when kiln was built if it is what ships with it.
+    fn digest_of(&self, wasm: &[u8]) -> Digest {
+        let shipped = self.shelf.iter().find(|builtin| ptr::eq(builtin.wasm, wasm));
+        shipped.map_or_else(|| Digest::of(wasm), |builtin| Digest::from_bytes(builtin.digest))
+    }
+
     /// Takes a plugin from a file that the user named. `name` replaces what it calls itself.
     ///
     /// # Errors
@@ -181,7 +189,8 @@ impl Host {
     pub fn add(&mut self, name: Option<&str>, file: &Path) -> Result<(), LoadError> {
         let wasm = read(file)?;
         let place = file.display().to_string();
-        self.load(Addition { name: name.map(str::to_owned), place, wasm, ..Addition::default() }).map(drop)
+        self.load(Addition { name: name.map(str::to_owned), place, wasm: wasm.into(), ..Addition::default() })
+            .map(drop)
     }
 
     /// Takes a plugin in. One that is there under its name already, and is the same, stays as it is.
@@ -435,7 +444,7 @@ impl Host {
         let mut id = PluginId {
             name: name.unwrap_or(place).to_owned(),
             version: String::new(),
-            digest: Digest::of(wasm),
+            digest: self.digest_of(wasm),
         };
         let read = || {
             if let Some(wanted) = wanted.filter(|wanted| *wanted != id.digest) {

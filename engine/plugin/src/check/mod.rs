@@ -218,7 +218,7 @@ impl Check<'_> {
         }
         let wasm = std::fs::read(file).map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
         let place = file.display().to_string();
-        host.load(Addition { place, wasm, grants: Grant::everything(), ..Addition::default() })?;
+        host.load(Addition { place, wasm: wasm.into(), grants: Grant::everything(), ..Addition::default() })?;
         for (title, text) in &summary.examples {
             let request = Request {
                 file: BUILD_FILE.to_owned(),
