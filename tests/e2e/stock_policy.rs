@@ -72,8 +72,14 @@ fn rules_on_what_is_in_layers_deny() {
     passes(&mut space, &TAGGED, "no-secrets = true\nallow-secrets = [\"/etc/server.key\"]");
     space.dockerfile("FROM scratch\nCOPY --chmod=4755 plain /su\n");
     denied(&mut space, &TAGGED, "no-setuid = true", "setuid-file")
-        .says(&["/su (4755, owner 0:0)", "Dockerfile:2"]);
+        .says(&["`/su` (4755, owner 0:0)", "Dockerfile:2"]);
     passes(&mut space, &TAGGED, "no-setuid = true\nallow-setuid = [\"/su\"]");
+    // What an exemption names is one file, and the one beside it is none of its business.
+    let exemption = "no-setuid = true\n[[exemptions]]\nrule = \"stock/setuid-file\"\nscope = \"/su\"\nowner = \"ops\"\n\
+                     reason = \"until the move\"\nexpires = 2999-12-31\n";
+    passes(&mut space, &TAGGED, exemption).says(&["`stock/setuid-file` is let pass for `/su` until 2999-12-31"]);
+    space.dockerfile("FROM scratch\nCOPY --chmod=4755 plain /su\nCOPY --chmod=4755 plain /su`x\n");
+    denied(&mut space, &TAGGED, exemption, "setuid-file").says(&["Dockerfile:3"]).does_not_say("`/su` (4755");
     space.write("large", vec![b'x'; 2 << 20]).dockerfile("FROM scratch\nCOPY large /\n");
     denied(&mut space, &TAGGED, "max-layer-size = \"1MB\"", "layer-too-large").says(&["Dockerfile:2"]);
     denied(&mut space, &TAGGED, "max-size = \"1MB\"", "image-too-large");

@@ -4,7 +4,7 @@ use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::graph::{ExecOp, Graph, OpKind};
 use kiln_sdk::wit::policy_types::{ExecLimits, ExecVerdict};
 
-use crate::findings::placed;
+use crate::findings::{placed, subject};
 use crate::glob::Glob;
 use crate::rules::Code;
 use crate::settings::{Network, Settings};
@@ -89,7 +89,7 @@ fn judge(settings: &Settings, exec: &ExecOp) -> (Option<ExecLimits>, Vec<Diagnos
             if let Some(why) = why {
                 findings.push(
                     Code::SecretInEnv
-                        .found(format!("the variable `{}` of this step holds what looks like {why}", pair.key))
+                        .found(format!("the variable `{}` of this step holds what looks like {why}", subject(&pair.key)))
                         .help("hand it to the step with `RUN --mount=type=secret,env=NAME`, which is kept nowhere"),
                 );
             }

@@ -15,6 +15,12 @@ pub(crate) fn placed(finding: Diagnostic, spans: &[Span]) -> Diagnostic {
     finding
 }
 
+/// What a message is about, for its first backquotes. A backquote in it would end them early, and an exemption for what
+/// stands before it would then hold for this as well.
+pub(crate) fn subject(text: &str) -> String {
+    text.replace('`', "\\x60")
+}
+
 /// ``  `a`, `b` `` for messages; of many, the first.
 pub(crate) fn listed<T: core::fmt::Display>(items: &[T]) -> String {
     const SHOWN: usize = 8;

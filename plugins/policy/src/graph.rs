@@ -6,7 +6,7 @@ use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::graph::{Graph, OpKind, Output};
 use kiln_sdk::wit::policy_types::BuildFacts;
 
-use crate::findings::placed;
+use crate::findings::{placed, subject};
 use crate::reference::Reference;
 use crate::rules::Code;
 use crate::settings::Settings;
@@ -48,7 +48,7 @@ pub(crate) fn check(
             if let Some(why) = why {
                 findings.push(
                     Code::SecretInArg
-                        .found(format!("the build argument `{}` holds what looks like {why}", pair.key))
+                        .found(format!("the build argument `{}` holds what looks like {why}", subject(&pair.key)))
                         .help("arguments stay in the history of the image: use `--secret` and `RUN --mount=type=secret`"),
                 );
             }

@@ -5,7 +5,7 @@ use kiln_sdk::wit::policy_types::{BuildFacts, ImageFacts};
 use kiln_sdk::wit::types::Pair;
 
 use crate::files::Files;
-use crate::findings::listed;
+use crate::findings::{listed, subject};
 use crate::packages::{self, Unreadable};
 use crate::passwd::{self, User};
 use crate::ports::Ports;
@@ -119,7 +119,7 @@ fn user(settings: &Settings, image: &ImageFacts, root: &dyn Files, findings: &mu
         Ok(User::Number(0) | User::Name(Some(0))) => {
             let message = match said {
                 "" => "the image says no user and so runs as root".to_owned(),
-                said => format!("the image runs as `{said}`, which is root"),
+                said => format!("the image runs as `{}`, which is root", subject(said)),
             };
             findings.push(
                 Code::RootUser.found(message).help("end the last stage with `USER 65532`, or another number"),
@@ -133,7 +133,8 @@ fn user(settings: &Settings, image: &ImageFacts, root: &dyn Files, findings: &mu
             findings.push(
                 Code::UserNotNumeric
                     .found(format!(
-                        "the image has its user by name, `{said}`, and who that is depends on its files"
+                        "the image has its user by name, `{}`, and who that is depends on its files",
+                        subject(said)
                     ))
                     .help(help),
             );
@@ -219,7 +220,7 @@ fn secrets(image: &ImageFacts, findings: &mut Vec<Diagnostic>) {
         if let Some(why) = names::suspect(&pair.key, &pair.value).or_else(|| token_in(&pair.value)) {
             findings.push(
                 Code::SecretInEnv
-                    .found(format!("the variable `{}` of the image holds what looks like {why}", pair.key))
+                    .found(format!("the variable `{}` of the image holds what looks like {why}", subject(&pair.key)))
                     .help("give it to the container when it is started, not to the image"),
             );
         }

@@ -7,7 +7,7 @@ use kiln_sdk::wit::types::{FileInfo, FileKind};
 
 use crate::credentials::{self, Candidate, Secret};
 use crate::files::{Changes, Files, read_up_to};
-use crate::findings::{listed, placed};
+use crate::findings::{listed, placed, subject};
 use crate::glob::Glob;
 use crate::rules::Code;
 use crate::settings::Settings;
@@ -24,8 +24,10 @@ const MAX_NAMED_BYTES: usize = 1 << 20;
 const MAX_SEARCHED_BYTES: u64 = 32 << 20;
 const MAX_SEARCHED_FILES: usize = 5_000;
 
-/// More findings of a kind say nothing new.
-const MAX_FINDINGS: usize = 100;
+/// More findings of a kind in one layer are one finding, which names no file.
+const MAX_FINDINGS: usize = 1_000;
+
+const REPLACE: &str = "give it to the step that needs it with `RUN --mount=type=secret`, and have it replaced if the image was ever published";
 
 const SETUID: u32 = 0o4000;
 const SETGID: u32 = 0o2000;
@@ -55,9 +57,7 @@ pub(crate) fn check(
     }
     if settings.no_setuid || settings.no_secrets {
         let seen = look(settings, changes);
-        if !seen.setuid.is_empty() {
-            findings.push(setuid(layer, &seen));
-        }
+        setuid(layer, &seen, &mut findings);
         search(layer, &seen, root, &mut findings);
     }
     findings.into_iter().map(|finding| placed(finding, &layer.spans)).collect()
@@ -102,8 +102,7 @@ fn look(settings: &Settings, changes: &dyn Changes) -> Seen {
                 && file.mode & (SETUID | SETGID) != 0
                 && !is_excepted(&settings.allow_setuid, &file.path)
             {
-                seen.setuid.push(file);
-                continue;
+                seen.setuid.push(file.clone());
             }
             if !settings.no_secrets {
                 continue;
@@ -129,24 +128,25 @@ fn is_excepted(patterns: &[Glob], path: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(path))
 }
 
-fn setuid(layer: &LayerInfo, seen: &Seen) -> Diagnostic {
-    let files: Vec<String> = seen
-        .setuid
-        .iter()
-        .map(|file| format!("/{} ({:04o}, owner {}:{})", file.path, file.mode, file.uid, file.gid))
-        .collect();
-    let paths: Vec<String> = seen.setuid.iter().map(|file| format!("/{}", file.path)).collect();
-    let what = if files.len() == 1 { "a program" } else { "programs" };
-    Code::SetuidFile
-        .found(format!(
-            "{} adds {what} with the rights of its owner or group: {}",
-            made_by(layer),
-            listed(&files)
-        ))
-        .help(format!(
-            "take the bits away in the same step: `chmod a-s {}`",
-            paths.iter().take(8).cloned().collect::<Vec<_>>().join(" ")
-        ))
+/// One finding for each file, so that an exemption is for the files that it names and no others.
+fn setuid(layer: &LayerInfo, seen: &Seen, findings: &mut Vec<Diagnostic>) {
+    let by = made_by(layer);
+    for file in seen.setuid.iter().take(MAX_FINDINGS) {
+        let path = subject(&file.path);
+        findings.push(
+            Code::SetuidFile
+                .found(format!(
+                    "`/{path}` ({:04o}, owner {}:{}) runs with the rights of its owner or group; {by} adds it",
+                    file.mode, file.uid, file.gid
+                ))
+                .help(format!("take the bits away in the same step: `chmod a-s /{path}`")),
+        );
+    }
+    let more = seen.setuid.len().saturating_sub(MAX_FINDINGS);
+    if more > 0 {
+        let message = format!("{more} more programs that {by} adds run with the rights of owner or group");
+        findings.push(Code::SetuidFile.found(message).help("take the bits away in the same step"));
+    }
 }
 
 fn search(layer: &LayerInfo, seen: &Seen, root: &dyn Files, findings: &mut Vec<Diagnostic>) {
@@ -154,6 +154,11 @@ fn search(layer: &LayerInfo, seen: &Seen, root: &dyn Files, findings: &mut Vec<D
     let before = findings.len();
     for (path, candidate) in seen.named.iter().chain(&seen.texts) {
         if findings.len() - before >= MAX_FINDINGS {
+            let message = format!(
+                "more than {MAX_FINDINGS} secrets are in what {} adds, and the others are not named",
+                made_by(layer)
+            );
+            findings.push(Code::TokenInFile.found(message).help(REPLACE));
             break;
         }
         let bytes = match read_up_to(root, path, MAX_NAMED_BYTES) {
@@ -184,21 +189,13 @@ fn search(layer: &LayerInfo, seen: &Seen, root: &dyn Files, findings: &mut Vec<D
 }
 
 fn found(layer: &LayerInfo, path: &str, secret: &Secret) -> Diagnostic {
-    let by = made_by(layer);
-    let (code, message) = match secret {
-        Secret::Key { line } => {
-            (Code::PrivateKey, format!("{by} puts a private key into the image: line {line} of `/{path}`"))
-        }
-        Secret::Token { kind, line } => {
-            (Code::TokenInFile, format!("{by} puts {kind} into the image: line {line} of `/{path}`"))
-        }
-        Secret::Credential { kind } => {
-            (Code::SecretFile, format!("{by} puts {kind} into the image: `/{path}`"))
-        }
+    let (by, path) = (made_by(layer), subject(path));
+    let (code, holds) = match secret {
+        Secret::Key { line } => (Code::PrivateKey, format!("a private key in line {line}")),
+        Secret::Token { kind, line } => (Code::TokenInFile, format!("{kind} in line {line}")),
+        Secret::Credential { kind } => (Code::SecretFile, (*kind).to_owned()),
     };
-    code.found(message).help(
-        "give it to the step that needs it with `RUN --mount=type=secret`, and have it replaced if the image was ever published",
-    )
+    code.found(format!("`/{path}` holds {holds}; {by} puts it into the image")).help(REPLACE)
 }
 
 #[cfg(test)]
@@ -229,20 +226,41 @@ mod tests {
             .with_mode("usr/bin/wall", 0o2755);
         let on = [("no-setuid", "true")];
         let found = ask(&on, &layer("RUN apt-get install", 1, false), &table);
-        assert_eq!(codes(&found), ["setuid-file"]);
+        assert_eq!(codes(&found), ["setuid-file"; 2]);
         assert_eq!(
             found[0].message,
-            "`RUN apt-get install` adds programs with the rights of its owner or group: \
-             `/usr/bin/su (4755, owner 0:0)`, `/usr/bin/wall (2755, owner 0:0)`"
+            "`/usr/bin/su` (4755, owner 0:0) runs with the rights of its owner or group; \
+             `RUN apt-get install` adds it"
         );
-        assert_eq!(
-            found[0].help,
-            "take the bits away in the same step: `chmod a-s /usr/bin/su /usr/bin/wall`"
-        );
+        assert_eq!(found[0].help, "take the bits away in the same step: `chmod a-s /usr/bin/su`");
+        assert!(found[1].message.starts_with("`/usr/bin/wall` (2755, owner 0:0) "), "{found:?}");
         assert_eq!(codes(&ask(&on, &layer("", 1, true), &table)), [""; 0]);
         assert_eq!(codes(&ask(&[], &layer("", 1, false), &table)), [""; 0]);
         let excepted = [("no-setuid", "true"), ("allow-setuid", "/usr/bin/su"), ("allow-setuid", "**/wall")];
         assert_eq!(codes(&ask(&excepted, &layer("", 1, false), &table)), [""; 0]);
+    }
+
+    #[test]
+    fn a_backquote_in_a_path_does_not_end_what_a_finding_is_about() {
+        let table = Table::of(&[("usr/bin/ping`", "x")]).with_mode("usr/bin/ping`", 0o4755);
+        let found = ask(&[("no-setuid", "true")], &layer("", 1, false), &table);
+        assert!(found[0].message.starts_with("`/usr/bin/ping\\x60` (4755"), "{found:?}");
+    }
+
+    #[test]
+    fn of_very_many_findings_the_last_says_that_there_are_more() {
+        let mut table = Table::default();
+        for number in 0..MAX_FINDINGS + 2 {
+            let path = format!("bin/{number:04}");
+            table.add(&path, b"x");
+            table = table.with_mode(&path, 0o4755);
+        }
+        let found = ask(&[("no-setuid", "true")], &layer("", 1, false), &table);
+        assert_eq!(found.len(), MAX_FINDINGS + 1);
+        assert_eq!(
+            found[MAX_FINDINGS].message,
+            "2 more programs that a step adds run with the rights of owner or group"
+        );
     }
 
     #[test]
@@ -260,11 +278,11 @@ mod tests {
         assert_eq!(codes(&found), ["secret-file", "token-in-file", "private-key"]);
         assert_eq!(
             found[0].message,
-            "`COPY . /app` puts the password of a registry of npm into the image: `/root/.npmrc`"
+            "`/root/.npmrc` holds the password of a registry of npm; `COPY . /app` puts it into the image"
         );
         assert_eq!(
             found[1].message,
-            "`COPY . /app` puts a token of GitHub into the image: line 1 of `/app/settings.ini`"
+            "`/app/settings.ini` holds a token of GitHub in line 1; `COPY . /app` puts it into the image"
         );
         assert!(!found.iter().any(|finding| finding.message.contains("ghp_")), "the secret is not told");
         let excepted =
