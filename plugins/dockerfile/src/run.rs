@@ -344,7 +344,8 @@ impl Planner<'_> {
             }
             _ => ("image-unavailable", format!("`{name}` cannot be looked up")),
         };
-        let near = nearest(name, known.filter(|known| *known != name))
+        let untagged = name.split([':', '@']).next().unwrap_or(name);
+        let near = nearest(name, known.filter(|known| *known != untagged))
             .map(|near| format!("write `{near}`, if that is meant"));
         let help = match (error.code.as_str(), later) {
             (_, Some(stage)) => {

@@ -88,8 +88,9 @@ pub fn run(args: &NewArgs) -> Result<Exit> {
             .with_context(|| format!("could not write `{}`", path.display()))?;
     }
     table::put(&format!(
-        "{}: a {} called {name}, {} files\n\nbuild it:\n    cd {}\n    {}\n    kiln plugin check {}\n",
+        "{}: {} {} called {name}, {} files\n\nbuild it:\n    cd {}\n    {}\n    kiln plugin check {}\n",
         directory.display(),
+        if kind == Kind::Instruction { "an" } else { "a" },
         kind.word(),
         files.len(),
         directory.display(),

@@ -221,6 +221,8 @@ fn section_10_errors_in_from() {
         assert_eq!(World::new(text).error_codes(), [code], "{text}");
     }
     assert_eq!(World::new("FROM debain").errors()[0].help, "write `debian`, if that is meant");
+    let other_tag = World::new("FROM debian:9.99");
+    assert_eq!(other_tag.errors()[0].help, "check the name; for a private registry log in first");
     let error = &World::new("FROM base AS x\nFROM alpine AS base\nFROM x").errors()[0];
     assert_eq!(error.help, "a stage `base` begins on line 2: it has to come before");
 }
