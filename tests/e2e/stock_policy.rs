@@ -194,6 +194,11 @@ mod as_root {
         ] {
             denied(&mut space, &TAGGED, options, code).says(&["Dockerfile:1"]);
         }
+        space.dockerfile("FROM base\nCMD [\"true\"]\n");
+        let by_context = ["--build-context", "base=docker-image://busybox", "-t", "x"];
+        denied(&mut space, &by_context, "deny-images = [\"busybox\"]", "image-denied")
+            .does_not_say("context-unavailable");
+        space.dockerfile("FROM busybox\nCMD [\"true\"]\n");
         passes(&mut space, &TAGGED, "allow-images = [\"docker.io/library/*\"]\nallow-bases = [\"busybox\"]");
     }
 

@@ -173,6 +173,8 @@ impl Session<'_> {
             }
             None => Some(info("local", None)),
             Some(Ok(image)) => Some(info("image", Some(image.info()))),
+            // The build says why when it comes to use it.
+            Some(Err(error)) if self.is_denial(&error.message) => Some(info("image", None)),
             Some(Err(error)) => {
                 self.report(
                     Diagnostic::error(

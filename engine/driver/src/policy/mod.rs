@@ -205,6 +205,11 @@ impl Session<'_> {
         !lock(&self.policies.denied).is_empty()
     }
 
+    /// Whether this is what a plugin was answered when a policy refused something.
+    pub(crate) fn is_denial(&self, message: &str) -> bool {
+        lock(&self.policies.denied).iter().any(|(known, _)| known == message)
+    }
+
     /// What a frontend finds wrong, with the findings of policies in place of what it says of them.
     pub(crate) fn with_denied(&self, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
         let denied = std::mem::take(&mut *lock(&self.policies.denied));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kiln_core::graph::ImageSource;
 use kiln_core::seams::{HostError, ImageInfo, ImageRequest};
-use kiln_core::{BlobDigest, ImageConfig, ImageRef, LayerId, Platform, Stack, Target};
+use kiln_core::{BlobDigest, Diagnostic, ImageConfig, ImageRef, LayerId, Platform, Stack, Target};
 use kiln_oci::document::MAX_DOCUMENT_BYTES;
 use kiln_oci::{Descriptor, ImageDocument, Index, LayoutReader, Manifest, media_type};
 
@@ -180,11 +180,13 @@ impl Session<'_> {
         if value == "docker-image://scratch" {
             return Ok(None);
         }
+        let help = format!("it was given as `--build-context {name}={value}`");
         self.context_image(&value, platform).transpose().map_err(|error| {
-            BuildError::plain(
-                format!("could not use the build context `{name}`: {}", error.message),
-                format!("it was given as `--build-context {name}={value}`"),
-            )
+            if self.is_denial(&error.message) {
+                let told = vec![Diagnostic::error("context-unavailable", error.message)];
+                return BuildError::Wrong(self.with_denied(told));
+            }
+            BuildError::plain(format!("could not use the build context `{name}`: {}", error.message), help)
         })
     }
 
