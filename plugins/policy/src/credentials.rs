@@ -144,6 +144,9 @@ const PACKAGED: [&str; 10] = [
 ];
 const PACKAGED_WITHIN: [&str; 4] = ["node_modules/", "site-packages/", "dist-packages/", "/testdata/"];
 
+/// A file whose name says nothing is looked at up to this size.
+const MAX_NOTE_BYTES: u64 = 16 << 10;
+
 /// Whether and why a regular file is looked at; larger ones than `max_bytes` only if their name says something.
 pub(crate) fn candidate(path: &str, size: u64, max_bytes: u64) -> Option<Candidate> {
     if size == 0 {
@@ -177,7 +180,9 @@ pub(crate) fn candidate(path: &str, size: u64, max_bytes: u64) -> Option<Candida
         || name.ends_with("_key")
         || name.ends_with("_rsa");
     let is_text = EXTENSIONS.contains(&extension) || name.starts_with(".env") || name.ends_with("_history");
-    ((is_key && extension != "pub") || is_text || name == "credentials").then_some(Candidate::Text)
+    // `token`, `key`, or anything else that somebody redirected a secret into; programs are larger.
+    let is_note = !name.contains('.') && size <= MAX_NOTE_BYTES;
+    ((is_key && extension != "pub") || is_text || is_note).then_some(Candidate::Text)
 }
 
 fn ends_with(path: &str, end: &str) -> bool {
@@ -321,8 +326,9 @@ mod tests {
         ] {
             assert!(look(path, "x").is_some(), "{path}");
         }
+        assert!(candidate("srv/signing", 1 << 10, 1 << 18).is_some());
+        assert!(candidate("usr/bin/bash", 100 << 10, 1 << 18).is_none());
         for path in [
-            "usr/bin/bash",
             "usr/share/doc/x.txt",
             "app/node_modules/a/test/key.pem",
             "root/.ssh/id_ed25519.pub",

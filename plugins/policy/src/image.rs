@@ -220,7 +220,10 @@ fn secrets(image: &ImageFacts, findings: &mut Vec<Diagnostic>) {
         if let Some(why) = names::suspect(&pair.key, &pair.value).or_else(|| token_in(&pair.value)) {
             findings.push(
                 Code::SecretInEnv
-                    .found(format!("the variable `{}` of the image holds what looks like {why}", subject(&pair.key)))
+                    .found(format!(
+                        "the variable `{}` of the image holds what looks like {why}",
+                        subject(&pair.key)
+                    ))
                     .help("give it to the container when it is started, not to the image"),
             );
         }

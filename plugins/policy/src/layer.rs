@@ -267,15 +267,17 @@ mod tests {
     fn secrets_are_found_in_what_is_added() {
         let key = key();
         let token = format!("t = ghp_{}\n", "aB3dE5gH7jK9".repeat(3));
+        let program = key.clone() + &" ".repeat(20 << 10);
         let table = Table::of(&[
             ("app/settings.ini", &token),
             ("app/tls/server.key", &key),
             ("root/.npmrc", "//r/:_authToken=abc\n"),
             ("usr/share/doc/x/server.key", &key),
-            ("app/main", &key),
+            ("opt/signing", &key),
+            ("app/main", &program),
         ]);
         let found = ask(&[("no-secrets", "true")], &layer("COPY . /app", 1, false), &table);
-        assert_eq!(codes(&found), ["secret-file", "token-in-file", "private-key"]);
+        assert_eq!(codes(&found), ["secret-file", "token-in-file", "private-key", "private-key"]);
         assert_eq!(
             found[0].message,
             "`/root/.npmrc` holds the password of a registry of npm; `COPY . /app` puts it into the image"
@@ -285,8 +287,12 @@ mod tests {
             "`/app/settings.ini` holds a token of GitHub in line 1; `COPY . /app` puts it into the image"
         );
         assert!(!found.iter().any(|finding| finding.message.contains("ghp_")), "the secret is not told");
-        let excepted =
-            [("no-secrets", "true"), ("allow-secrets", "app/**"), ("allow-secrets", "/root/.npmrc")];
+        let excepted = [
+            ("no-secrets", "true"),
+            ("allow-secrets", "app/**"),
+            ("allow-secrets", "opt/*"),
+            ("allow-secrets", "/root/.npmrc"),
+        ];
         assert_eq!(codes(&ask(&excepted, &layer("", 1, false), &table)), [""; 0]);
     }
 
