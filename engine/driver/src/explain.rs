@@ -137,7 +137,7 @@ impl Pinned {
         let Some(before) = self.pair(id, now) else { return Some(format!("{keyword} is new")) };
         let kept = now.kept();
         Some(match difference(&before.fields, &kept.fields) {
-            None => "its result is not in the store any more".to_owned(),
+            None => "its result is not in the store".to_owned(),
             Some(why) if why == "the command changed" => format!("{keyword} changed"),
             Some(why) if why == "an earlier step changed" => why,
             Some(why) => format!("{}: {why}", subject(&now.title)),
