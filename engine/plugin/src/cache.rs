@@ -1,7 +1,8 @@
 //! Remembers compiled components by the digest of what they were compiled from.
 //!
 //! `<dir>/<E>/<sha256>.cwasm`, where `E` names wasmtime's version, the processor and the configuration. A cache cannot
-//! fail: whatever is wrong with it, the component is compiled again.
+//! fail: whatever is wrong with it, the component is compiled again. After the code come 32 bytes, its BLAKE3 digest:
+//! wasmtime believes what it loads, and one wrong bit would end the process, in every build until somebody finds out.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use kiln_core::Digest;
+use kiln_core::{Digest, FileDigest};
 use rustix::fs::{FlockOperation, flock};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -106,11 +107,17 @@ impl Cache {
 
 /// A file that does not load is of no use to anybody.
 fn take(engine: &Engine, path: &Path) -> Option<Component> {
-    let loaded = aot::cached(engine, path);
-    if loaded.is_err() {
+    let loaded = if is_whole(path) { aot::cached(engine, path).ok() } else { None };
+    if loaded.is_none() {
         let _ = fs::remove_file(path);
     }
-    loaded.ok()
+    loaded
+}
+
+/// Whether a file holds what was written. The digest lies behind the code, where wasmtime does not look.
+fn is_whole(path: &Path) -> bool {
+    let Ok(bytes) = fs::read(path) else { return false };
+    bytes.split_last_chunk().is_some_and(|(code, sum)| FileDigest::of(code) == FileDigest(*sum))
 }
 
 /// Without a lock two processes compile the same; nothing worse.
@@ -125,6 +132,7 @@ fn put(path: &Path, code: &[u8]) -> io::Result<()> {
     let written = (|| {
         let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
         file.write_all(code)?;
+        file.write_all(&FileDigest::of(code).0)?;
         file.sync_all()?;
         fs::rename(&new, path)
     })();

@@ -381,11 +381,19 @@ fn a_component_is_compiled_once_and_again_when_the_cache_is_damaged() {
     room.host.inspect(&file).expect("a plugin");
     assert_eq!(inode(compiled), first);
     let whole = fs::read(compiled).expect("code");
-    for damage in [&whole[..whole.len() / 2], b"", b"not code at all"] {
+    let flipped = |at: usize| {
+        let mut code = whole.clone();
+        code[at] ^= 0x10;
+        code
+    };
+    let middle = whole.len() / 2;
+    let wrong_bits = [0, middle / 2, middle, middle + middle / 2, whole.len() - 1].map(flipped);
+    let pieces = [&whole[..middle], b"", b"not code at all"].map(<[u8]>::to_vec);
+    for damage in pieces.iter().chain(&wrong_bits) {
         fs::remove_file(compiled).expect("a file");
         fs::write(compiled, damage).expect("a file");
         room.host.inspect(&file).expect("a plugin, compiled again");
-        assert_eq!(fs::read(compiled).expect("code").len(), whole.len());
+        assert!(fs::read(compiled).expect("code") == whole);
     }
 }
 
