@@ -77,7 +77,8 @@ fn rules_on_what_is_in_layers_deny() {
     // What an exemption names is one file, and the one beside it is none of its business.
     let exemption = "no-setuid = true\n[[exemptions]]\nrule = \"stock/setuid-file\"\nscope = \"/su\"\nowner = \"ops\"\n\
                      reason = \"until the move\"\nexpires = 2999-12-31\n";
-    passes(&mut space, &TAGGED, exemption).says(&["`stock/setuid-file` is let pass for `/su` until 2999-12-31"]);
+    passes(&mut space, &TAGGED, exemption)
+        .says(&["`stock/setuid-file` is let pass for `/su` until 2999-12-31"]);
     space.dockerfile("FROM scratch\nCOPY --chmod=4755 plain /su\nCOPY --chmod=4755 plain /su`x\n");
     denied(&mut space, &TAGGED, exemption, "setuid-file").says(&["Dockerfile:3"]).does_not_say("`/su` (4755");
     space.write("large", vec![b'x'; 2 << 20]).dockerfile("FROM scratch\nCOPY large /\n");

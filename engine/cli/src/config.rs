@@ -84,6 +84,10 @@ struct TrustTable {
 impl TrustTable {
     /// Adds what the file says to what others said: none takes away from another. Paths are beside the file.
     fn add_to(self, trust: &mut Trust, file: &Path) {
+        if self.require.is_empty() && !self.keys.is_empty() {
+            // Said of everything here, it holds although another file names repositories.
+            trust.require.push("*".to_owned());
+        }
         let beside = file.parent().unwrap_or(Path::new(""));
         trust.keys.extend(self.keys.into_iter().map(|key| beside.join(key)));
         trust.require.extend(self.require);
@@ -233,6 +237,17 @@ pub fn default_root() -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_one_file_wants_signed_no_other_takes_back() {
+        let table = |text: &str| toml::from_str::<File>(text).unwrap().trust;
+        let mut trust = Trust::default();
+        table("trust = { keys = [\"a.pub\"] }").add_to(&mut trust, Path::new("/etc/kiln/config.toml"));
+        table("trust = { require = [\"r.example.com/*\"] }")
+            .add_to(&mut trust, Path::new("/home/config.toml"));
+        assert_eq!(trust.keys, [Path::new("/etc/kiln/a.pub")]);
+        assert_eq!(trust.require, ["*", "r.example.com/*"]);
+    }
 
     #[test]
     fn an_exemption_has_an_owner_a_reason_and_a_last_day() {

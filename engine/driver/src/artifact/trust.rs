@@ -17,8 +17,9 @@ use crate::registries::FetchError;
 pub struct Trust {
     /// Files with public keys.
     pub keys: Vec<PathBuf>,
-    /// Names of repositories, such as `registry.example.com/*`, whose plugins need a signature; `*` is any text. Where
-    /// there are keys and no names, all plugins of registries need one.
+    /// Names of repositories, such as `registry.example.com/*`, whose plugins need a signature; `*` is any text, and the
+    /// name of a registry alone is everything in it. Where there are keys and no names, all plugins of registries need
+    /// one.
     pub require: Vec<String>,
 }
 
@@ -29,7 +30,10 @@ impl Trust {
             return Some("*");
         }
         let repository = reference.repository();
-        self.require.iter().map(String::as_str).find(|pattern| fits(pattern, &repository))
+        self.require
+            .iter()
+            .map(String::as_str)
+            .find(|pattern| fits(pattern, &repository) || *pattern == reference.domain)
     }
 
     fn public_keys(&self) -> Result<Vec<PublicKey>, BuildError> {
@@ -135,6 +139,8 @@ mod tests {
         assert_eq!(trust(key(), &[]).requires(&reference), Some("*"));
         assert_eq!(trust(key(), &["other/*"]).requires(&reference), None);
         assert_eq!(trust(Vec::new(), &["r.*"]).requires(&reference), Some("r.*"));
+        assert_eq!(trust(Vec::new(), &["r.example.com"]).requires(&reference), Some("r.example.com"));
+        assert_eq!(trust(Vec::new(), &["example.com"]).requires(&reference), None);
         assert_eq!(trust(Vec::new(), &[]).requires(&reference), None);
     }
 }
