@@ -16,6 +16,11 @@ impl Style {
     }
 }
 
+/// A text of a plugin or of a build file, with nothing that a terminal would act on.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
 /// Renders `diagnostic` with excerpts from the files that `source` knows, ending in a newline.
 ///
 /// A range of several lines shows its first line; columns count Unicode scalar values, and control characters of the
@@ -31,7 +36,9 @@ pub fn render(diagnostic: &Diagnostic, source: &dyn Fn(&str) -> Option<String>, 
         "" => word.to_owned(),
         code => format!("{word}[{code}]"),
     };
-    let mut text = format!("{}: {}\n", style.paint(colour, &head), style.paint("1", &diagnostic.message));
+    let head = harmless(&head);
+    let message = harmless(&diagnostic.message);
+    let mut text = format!("{}: {}\n", style.paint(colour, &head), style.paint("1", &message));
     if let Some(span) = &diagnostic.primary {
         excerpt(&mut text, span, "", source, colour, style);
     }
@@ -40,10 +47,10 @@ pub fn render(diagnostic: &Diagnostic, source: &dyn Fn(&str) -> Option<String>, 
     }
     for (index, line) in diagnostic.help.lines().enumerate() {
         let lead = if index == 0 { style.paint("1;32", "help") + ":" } else { "     ".to_owned() };
-        let _ = writeln!(text, "{lead} {line}");
+        let _ = writeln!(text, "{lead} {}", harmless(line));
     }
     if !diagnostic.url.is_empty() {
-        let _ = writeln!(text, "see: {}", diagnostic.url);
+        let _ = writeln!(text, "see: {}", harmless(&diagnostic.url));
     }
     text
 }
@@ -61,7 +68,8 @@ fn excerpt(
 ) {
     let number = span.start.line.to_string();
     let margin = " ".repeat(number.len());
-    let _ = writeln!(text, "{margin}{} {span}", style.paint("34", "-->"));
+    let label = harmless(label);
+    let _ = writeln!(text, "{margin}{} {}", style.paint("34", "-->"), harmless(&span.to_string()));
     let Some(line) = source(&span.file).and_then(|file| nth_line(&file, span.start.line)) else {
         if !label.is_empty() {
             let _ = writeln!(text, "{margin} = {label}");
@@ -119,6 +127,16 @@ mod tests {
     use kiln_core::Position;
 
     const PLAIN: Style = Style { colour: false };
+
+    #[test]
+    fn what_a_plugin_says_does_not_reach_the_terminal_as_a_command() {
+        let found = Diagnostic::error("p/x\x1b", "a\x1b[2Jb\r\0")
+            .help("one\n\x1b]0;two\x07")
+            .at(Some(Span { file: "D\x1b[1m".into(), ..span(1, 1, 2) }));
+        let text = render(&found, &|_| None, PLAIN);
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert!(text.contains("[2Jb") && text.contains("two"), "{text}");
+    }
 
     fn span(line: u32, from: u32, to: u32) -> Span {
         Span {

@@ -248,6 +248,19 @@ impl Driver {
                 summary.name, wanted.origin
             )));
         }
+        let is_rule = |code: &str| {
+            code == crate::policy::UNDECIDED || summary.rules.iter().any(|rule| rule.code == code)
+        };
+        if let Some(code) = wanted.codes.keys().find(|code| !summary.rules.is_empty() && !is_rule(code)) {
+            // The mode that somebody meant for a rule would else hold for none.
+            let known: Vec<&str> = summary.rules.iter().map(|rule| rule.code.as_str()).collect();
+            return Err(wrong(format!(
+                "the plugin `{}` of {} has no rule `{code}`, which its `codes` name; there is {}",
+                summary.name,
+                wanted.origin,
+                known.join(", ")
+            )));
+        }
         let mut loaded = lock(&self.loaded);
         let name = summary.name.clone();
         match loaded.iter().find(|known| known.summary.name == name) {

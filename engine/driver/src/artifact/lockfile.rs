@@ -153,17 +153,18 @@ impl LockFile {
     }
 
     fn parse(text: &str, file: &str) -> Result<Self, BuildError> {
-        let broken = |message: String, at: Option<usize>| {
-            let span = at.map(|at| {
-                let start = position(text, at);
-                Span { file: file.to_owned(), start, end: start }
-            });
-            let found =
-                Diagnostic::error("lock", format!("the lock file `{file}` cannot be used: {message}"));
-            BuildError::wrong(found.at(span).help(
-                "take the file out of version control again, or remove it: then names are asked for anew",
-            ))
-        };
+        let broken =
+            |message: String, at: Option<usize>| {
+                let span = at.map(|at| {
+                    let start = position(text, at);
+                    Span { file: file.to_owned(), start, end: start }
+                });
+                let found =
+                    Diagnostic::error("lock", format!("the lock file `{file}` cannot be used: {message}"));
+                BuildError::wrong(found.at(span).help(
+                    "restore the file from version control, or remove it: then names are asked for anew",
+                ))
+            };
         // Said before what else a later version may have.
         #[derive(Deserialize)]
         struct Head {
@@ -267,17 +268,27 @@ fn write(path: &Path, directory: &Path, text: &str) -> std::io::Result<()> {
 fn text(path: &Path) -> Result<Option<String>, BuildError> {
     let failed =
         |error| BuildError::world(format!("could not read the lock file `{}`", path.display()), error);
-    let file = match File::open(path) {
-        Ok(file) => file,
+    // A pipe, which a context may hold as well as a file, would not answer.
+    let is_file = match std::fs::metadata(path) {
+        Ok(metadata) => metadata.is_file(),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(failed(ErrorKind::FileTooLarge.into()));
+    let broken = |why: &str| {
+        let text = format!("the lock file `{}` cannot be used: {why}", path.display());
+        BuildError::wrong(
+            Diagnostic::error("lock", text).help("restore the file from version control, or remove it"),
+        )
+    };
+    if !is_file {
+        return Err(broken("it is no regular file"));
     }
-    Ok(Some(text))
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(broken("it is too large"));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|_| broken("it is no text"))
 }
 
 fn position(text: &str, at: usize) -> Position {
@@ -329,7 +340,10 @@ pub(super) fn contradicts(path: &Path, artifact: &Artifact, entry: &LockEntry) -
         artifact.component.digest,
         entry.wasm
     );
-    BuildError::wrong(Diagnostic::error("lock", text).help("take the file out of version control again"))
+    BuildError::wrong(
+        Diagnostic::error("lock", text)
+            .help("restore the file from version control, or have it made anew with `kiln plugin update`"),
+    )
 }
 
 #[cfg(test)]
@@ -412,6 +426,25 @@ mod tests {
         LockFile::change(&path, |file| file.put(&reference("apt:1"), entry(&[]))).unwrap();
         assert!(std::fs::symlink_metadata(&path).unwrap().is_symlink());
         assert_eq!(LockFile::read(&real).unwrap().entries.len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_text_file_is_told_as_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kiln.lock");
+        let why = || match LockFile::read(&path).unwrap_err() {
+            BuildError::Wrong(found) => found[0].message.clone(),
+            other => panic!("{other:?}"),
+        };
+        // Nobody writes into the pipe, and nobody waits for that.
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, mode, 0).unwrap();
+        assert!(why().ends_with("it is no regular file"), "{}", why());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"version = 1\n\xff").unwrap();
+        assert!(why().ends_with("it is no text"), "{}", why());
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(LockFile::read(&path).unwrap(), LockFile::default());
     }
 
     #[test]

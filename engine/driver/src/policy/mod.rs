@@ -29,6 +29,7 @@ pub(crate) use graph::StepLimits;
 pub(crate) use output::Product;
 pub(crate) use plugin::Noticed;
 pub(crate) use source::{NotUsed, first_message};
+pub(crate) use weigh::UNDECIDED;
 
 use crate::error::BuildError;
 use crate::forms::lock;

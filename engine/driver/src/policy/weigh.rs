@@ -11,7 +11,7 @@ use crate::plugins::PolicyMode;
 use crate::session::Session;
 
 /// The code, behind the name of the policy, of having given no verdict.
-const UNDECIDED: &str = "undecided";
+pub(crate) const UNDECIDED: &str = "undecided";
 
 /// Findings after modes and exemptions.
 #[derive(Debug, Default)]
