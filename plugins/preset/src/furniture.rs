@@ -160,7 +160,7 @@ impl Furniture {
         }
         if let Some(path) = &self.certificates {
             let copy = CopyAction::new(builder.root, vec![path.clone()], CERTIFICATES);
-            let copy = CopyAction { follow_symlinks: true, mode: "0644".to_owned(), ..copy };
+            let copy = CopyAction { follow_symlinks: true, mode: "u=rw,go=r".to_owned(), ..copy };
             actions.push(FileAction::Copy(copy));
         }
         if let Some(path) = &self.zoneinfo {
