@@ -36,6 +36,7 @@ mod planning;
 mod plugins;
 mod policies;
 mod presets;
+mod presets_go;
 mod progress;
 mod publishing;
 mod remote;

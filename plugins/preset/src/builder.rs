@@ -68,9 +68,8 @@ impl Builder {
             let message = format!("the builder image `{name}` is empty");
             return Err(Diagnostic::error("builder-empty", message).help(other_builder(preset)).into());
         };
-        let is_afresh = request.is_afresh("*");
-        let (config, platform) = (image.config, image.platform);
-        let mut builder = Self { name: name.to_owned(), root, config, platform, preset, is_afresh };
+        let mut builder = Self::on(preset, name, root, image.config, image.platform);
+        builder.is_afresh = request.is_afresh("*");
         if !common.packages.is_empty() {
             let facts = builder.facts(graph, &["apt-get"], "")?;
             if facts.tool("apt-get").is_none() {
@@ -81,6 +80,17 @@ impl Builder {
             builder.install(graph, &common.packages);
         }
         Ok(builder)
+    }
+
+    /// A builder whose files are in the graph already, and have all the packages they need.
+    pub fn on(
+        preset: &'static str,
+        name: &str,
+        root: Output,
+        config: ImageConfig,
+        platform: Platform,
+    ) -> Self {
+        Self { name: name.to_owned(), root, config, platform, preset, is_afresh: false }
     }
 
     fn install(&mut self, graph: &mut GraphBuilder, packages: &[String]) {
@@ -259,14 +269,8 @@ mod tests {
 
     fn builder(graph: &mut GraphBuilder) -> Builder {
         let env = vec![Pair { key: "PATH".into(), value: "/opt/bin:/bin".into() }];
-        Builder {
-            name: "golang:1.22".into(),
-            root: graph.image("golang:1.22"),
-            config: ImageConfig { env, ..ImageConfig::default() },
-            platform: Platform::default(),
-            preset: "go",
-            is_afresh: false,
-        }
+        let config = ImageConfig { env, ..ImageConfig::default() };
+        Builder::on("go", "golang:1.22", graph.image("golang:1.22"), config, Platform::default())
     }
 
     #[test]

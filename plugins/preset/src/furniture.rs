@@ -170,6 +170,8 @@ impl Furniture {
         }
         let output = graph.file(None, actions);
         graph.rename(output, "furniture");
+        // The same for images of all platforms.
+        graph.set_platform(output, &builder.platform);
         output
     }
 

@@ -1,0 +1,3 @@
+module example.org/worldclock/zones
+
+go 1.19
