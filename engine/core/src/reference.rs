@@ -5,7 +5,8 @@ use std::fmt;
 use crate::digest::Digest;
 
 /// A parsed reference, `[domain/]path[:tag][@digest]`, normalised as Docker does: no domain is `docker.io`, no
-/// namespace there is `library/`.
+/// namespace there is `library/`. Beyond that a host is lower-case, for it is the same host however it is spelled, and
+/// what is said of it in configurations and policies has to hold for every spelling.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageRef {
     /// Host and optional port.
@@ -68,7 +69,8 @@ impl ImageRef {
             Some(_) => (DOCKER_HUB, name.to_owned()),
             None => (DOCKER_HUB, format!("library/{name}")),
         };
-        let (domain, path) = match domain {
+        let domain = domain.to_ascii_lowercase();
+        let (domain, path) = match domain.as_str() {
             "index.docker.io" | DOCKER_HUB if !path.contains('/') => (DOCKER_HUB, format!("library/{path}")),
             "index.docker.io" => (DOCKER_HUB, path),
             other => (other, path),
@@ -136,7 +138,9 @@ fn is_domain(domain: &str) -> bool {
         .and_then(|h| h.strip_suffix(']'))
         .is_some_and(|h| h.bytes().all(|b| b.is_ascii_hexdigit() || b == b':'));
     (bracketed || host.split('.').all(label))
-        && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))
+        && port.is_none_or(|port| {
+            port.bytes().all(|b| b.is_ascii_digit()) && !port.starts_with('0') && !port.is_empty()
+        })
 }
 
 fn is_component(part: &str) -> bool {
@@ -198,6 +202,17 @@ mod tests {
     }
 
     #[test]
+    fn a_host_is_the_same_however_it_is_spelled() {
+        for (text, full) in [
+            ("LOCALHOST:5000/a", "localhost:5000/a"),
+            ("Docker.IO/alpine", "docker.io/library/alpine"),
+            ("Registry/a", "registry/a"),
+        ] {
+            assert_eq!(ImageRef::parse(text).unwrap().to_string(), full, "{text}");
+        }
+    }
+
+    #[test]
     fn familiar_names_drop_what_goes_without_saying() {
         assert_eq!(ImageRef::parse("docker.io/library/alpine:3").unwrap().familiar(), "alpine:3");
         assert_eq!(ImageRef::parse("quay.io/x/y").unwrap().familiar(), "quay.io/x/y");
@@ -218,6 +233,8 @@ mod tests {
             ":tag",
             "http://x/y",
             "a:b:c",
+            "localhost:05000/x",
+            "localhost:/x",
         ] {
             assert!(ImageRef::parse(text).is_err(), "{text}");
         }

@@ -75,8 +75,8 @@ impl ImagePattern {
             "**" => name.to_owned(),
             _ if is_lone_host => match tag {
                 // `registry.example.com:5000`
-                Some(port) => format!("{name}:{port}/**"),
-                None => format!("{name}/**"),
+                Some(port) => format!("{}/**", host_of(&format!("{name}:{port}"))),
+                None => format!("{}/**", host_of(name)),
             },
             _ => full(name.trim_end_matches('/')),
         };
@@ -124,17 +124,28 @@ fn is_host(part: &str) -> bool {
     part == "localhost" || part.contains(['.', ':']) || part.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
+/// A host in the spelling in which hosts are compared: lower-case, and without the port that goes without saying.
+fn host_of(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    match host.strip_suffix(":443") {
+        Some(host) => host.to_owned(),
+        None => host,
+    }
+}
+
 /// With the registry, and `library/` where Docker's registry has it.
 fn full(name: &str) -> String {
-    match name.split_once('/') {
-        None => format!("{DEFAULT_HOST}/library/{name}"),
-        Some(("index.docker.io", path)) => format!("{DEFAULT_HOST}/{path}"),
-        Some((DEFAULT_HOST, path)) if !path.contains('/') && !path.starts_with('*') => {
+    let Some((host, path)) = name.split_once('/') else { return format!("{DEFAULT_HOST}/library/{name}") };
+    // A star in place of a registry stands for any.
+    if !is_host(host) && !host.contains('*') {
+        return format!("{DEFAULT_HOST}/{name}");
+    }
+    match host_of(host).as_str() {
+        DEFAULT_HOST | "index.docker.io" if !path.contains('/') && !path.starts_with('*') => {
             format!("{DEFAULT_HOST}/library/{path}")
         }
-        // A star in place of a registry stands for any.
-        Some((host, _)) if is_host(host) || host.contains('*') => name.to_owned(),
-        Some(_) => format!("{DEFAULT_HOST}/{name}"),
+        "index.docker.io" => format!("{DEFAULT_HOST}/{path}"),
+        host => format!("{host}/{path}"),
     }
 }
 
@@ -149,8 +160,12 @@ mod tests {
         check("alpine", "docker.io/library/alpine:latest");
         check("docker.io/alpine:3", "docker.io/library/alpine:3");
         check("index.docker.io/library/alpine", "docker.io/library/alpine:latest");
+        check("index.docker.io/alpine", "docker.io/library/alpine:latest");
         check("a/b", "docker.io/a/b:latest");
         check("localhost/a", "localhost/a:latest");
+        check("LOCALHOST/a", "localhost/a:latest");
+        check("Docker.IO/alpine", "docker.io/library/alpine:latest");
+        check("Registry.Example.com:443/a", "registry.example.com/a:latest");
         check("registry.example.com:5000/a/b:1", "registry.example.com:5000/a/b:1");
         check(&format!("alpine@{digest}"), &format!("docker.io/library/alpine@{digest}"));
         check(&format!("alpine:3@{digest}"), &format!("docker.io/library/alpine:3@{digest}"));
@@ -173,6 +188,9 @@ mod tests {
         check("docker.io/**", "python", true);
         check("bitnami/*", "docker.io/bitnami/x:1", true);
         check("registry.example.com", "registry.example.com/a/b", true);
+        check("registry.example.com", "REGISTRY.example.com:443/a/b", true);
+        check("registry.example.com:443", "registry.example.com/a/b", true);
+        check("Registry.example.com/a/*", "registry.example.com/a/b", true);
         check("registry.example.com:5000", "registry.example.com:5000/a", true);
         check("registry.example.com:5000", "registry.example.com/a", false);
         check("registry.example.com", "docker.io/registry.example.com/a", false);

@@ -29,11 +29,14 @@ impl Trust {
         if self.require.is_empty() && !self.keys.is_empty() {
             return Some("*");
         }
-        let repository = reference.repository();
-        self.require
-            .iter()
-            .map(String::as_str)
-            .find(|pattern| fits(pattern, &repository) || *pattern == reference.domain)
+        // Hosts are in lower case, and the same with and without the port that goes without saying.
+        let host = reference.domain.strip_suffix(":443").unwrap_or(&reference.domain);
+        let repository = format!("{host}/{}", reference.path);
+        let asks = |pattern: &str| {
+            let pattern = pattern.to_ascii_lowercase().replacen(":443", "", 1);
+            fits(&pattern, &repository) || pattern == host
+        };
+        self.require.iter().map(String::as_str).find(|pattern| asks(pattern))
     }
 
     fn public_keys(&self) -> Result<Vec<PublicKey>, BuildError> {
@@ -141,6 +144,12 @@ mod tests {
         assert_eq!(trust(Vec::new(), &["r.*"]).requires(&reference), Some("r.*"));
         assert_eq!(trust(Vec::new(), &["r.example.com"]).requires(&reference), Some("r.example.com"));
         assert_eq!(trust(Vec::new(), &["example.com"]).requires(&reference), None);
+        for spelling in ["R.Example.com/team/apt:1", "r.example.com:443/team/apt:1"] {
+            let reference = ImageRef::parse(spelling).unwrap();
+            for pattern in ["r.example.com/*", "R.example.com", "r.example.com:443/team/*"] {
+                assert_eq!(trust(Vec::new(), &[pattern]).requires(&reference), Some(pattern), "{spelling}");
+            }
+        }
         assert_eq!(trust(Vec::new(), &[]).requires(&reference), None);
     }
 }
