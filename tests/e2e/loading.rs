@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::plugins::component;
 use crate::privileges::needs_root;
@@ -191,6 +192,10 @@ fn what_is_wrong_with_kiln_toml_is_shown_where_it_stands() {
     ] {
         space.write("kiln.toml", text).build(&[]).ends(1).says(&["error[project]", line, says]);
     }
+    Command::new("mkfifo").arg(space.context().join("pipe.wasm")).status().expect("mkfifo runs");
+    let pipe = "[plugins.p]\nsource = \"pipe.wasm\"\n";
+    space.write("kiln.toml", pipe).build(&[]).ends(1).says(&["pipe.wasm` is no regular file"]);
+    fs::remove_file(space.context().join("pipe.wasm")).expect("a file");
     // It is a file of the context like any other, and says nothing about what a Dockerfile means.
     space.write("kiln.toml", "target = \"b\"\n");
     let text = "FROM scratch AS b\nCOPY kiln.toml /\nFROM scratch\nCOPY Dockerfile /\n";

@@ -381,6 +381,14 @@ fn the_rules_of_a_policy_are_explained() {
     }
     let one = space.kiln(&["policy", "explain", "rules/graph"]).ok();
     assert!(one.text().contains("graph") && !one.text().contains("2020-01-01"), "{one}");
+    without_policy(&mut space);
+    with_policy(&mut space, "codes = { layr = \"off\" }");
+    space
+        .kiln(&["policy", "explain"])
+        .ends(1)
+        .says(&["`rules` of the configuration has no rule `layr`", "layer"]);
+    without_policy(&mut space);
+    with_policy(&mut space, "codes = { undecided = \"warn\" }");
     space.kiln(&["policy", "explain", "none"]).ends(1).says(&["there is no policy `none`", "rules"]);
     space.kiln(&["policy", "explain", "rules/none"]).ends(1).says(&["there is no rule `none`", "command"]);
 }

@@ -190,9 +190,12 @@ fn inside(root: &Path, file: &Path) -> Result<(), String> {
     let real = |path: &Path| -> Result<PathBuf, String> {
         std::fs::canonicalize(path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))
     };
-    match real(file)?.starts_with(real(root)?) {
-        true => Ok(()),
-        false => Err(format!("`{}` leads out of the repository", file.display())),
+    let place = real(file)?;
+    match (place.starts_with(real(root)?), place.is_file()) {
+        (false, _) => Err(format!("`{}` leads out of the repository", file.display())),
+        // A pipe of a repository has nobody at its other end.
+        (true, false) => Err(format!("`{}` is no regular file", file.display())),
+        (true, true) => Ok(()),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -204,8 +203,7 @@ impl Driver {
     pub fn add_plugin(&self, wanted: &PluginUse) -> Result<String, BuildError> {
         let (wasm, digest) = match &wanted.source {
             PluginSource::File(file) => {
-                let wasm = fs::read(file)
-                    .map_err(|source| refused(wanted, LoadError::Read { file: file.clone(), source }))?;
+                let wasm = kiln_plugin::read_component(file).map_err(|error| refused(wanted, error))?;
                 (Cow::Owned(wasm), wanted.digest)
             }
             PluginSource::Registry(reference) => {

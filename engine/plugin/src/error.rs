@@ -80,6 +80,8 @@ pub enum Failure {
 pub enum LoadError {
     #[error("could not read plugin `{}`", .file.display())]
     Read { file: PathBuf, source: io::Error },
+    #[error("the plugin `{}` is larger than {limit} bytes, which is the most that a component has", .file.display())]
+    TooLarge { file: PathBuf, limit: u64 },
     #[error("plugin {plugin} was refused: {refusal}")]
     Refused { plugin: Box<PluginId>, refusal: Refusal },
     #[error(transparent)]

@@ -52,7 +52,7 @@ pub use kiln_core::Digest;
 pub use limits::Limits;
 pub use options::OptionError;
 pub use outline::{ArgumentInfo, Need, Outline, TargetInfo};
-pub use plugins::{Addition, Builtin, Host};
+pub use plugins::{Addition, Builtin, Host, read_component};
 pub use policy::{
     Asking, BuildFacts, Change, ChangeKind, ExecLimits, ExecVerdict, ExportFacts, FoundSource, HistoryLine,
     ImageFacts, LayerInfo, Point, Policy, PolicySource, SourceCheck, SourceVerdict,

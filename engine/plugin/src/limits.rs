@@ -28,6 +28,8 @@ impl Default for Limits {
     }
 }
 
+/// A file with a component, as an artifact of a registry.
+pub(crate) const COMPONENT_BYTES: u64 = 256 << 20;
 /// Elements of one table.
 const TABLE_ELEMENTS: usize = 20_000;
 /// Core instances in one component.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::ptr;
 use std::sync::{Arc, OnceLock};
@@ -21,7 +22,7 @@ use crate::contract;
 use crate::dispatch::{Definer, Registry};
 use crate::error::{CallError, Failure, LoadError, PlanError, PluginError, PluginId, Refusal};
 use crate::grants::{Capability, Grant, Granted};
-use crate::limits::Limits;
+use crate::limits::{self, Limits};
 use crate::options::{self, OptionError};
 use crate::record::Recorder;
 use crate::shape::{self, Shape};
@@ -187,7 +188,7 @@ impl Host {
     ///
     /// When the file cannot be read, is no plugin, or asks for more than it may have.
     pub fn add(&mut self, name: Option<&str>, file: &Path) -> Result<(), LoadError> {
-        let wasm = read(file)?;
+        let wasm = read_component(file)?;
         let place = file.display().to_string();
         self.load(Addition { name: name.map(str::to_owned), place, wasm: wasm.into(), ..Addition::default() })
             .map(drop)
@@ -380,7 +381,7 @@ impl Host {
     /// When the file cannot be read or is no plugin.
     pub fn inspect(&self, file: &Path) -> Result<PluginSummary, LoadError> {
         let engine = engine("plugin")?;
-        Ok(self.candidate(engine, None, &file.display().to_string(), &read(file)?, None)?.summary)
+        Ok(self.candidate(engine, None, &file.display().to_string(), &read_component(file)?, None)?.summary)
     }
 
     /// What a component says about itself, with nothing granted to it. `place` is where it is from, for messages.
@@ -400,7 +401,8 @@ impl Host {
     /// As [`Self::inspect`].
     pub(crate) fn apart(&self, file: &Path) -> Result<(Plugin, PluginSummary), LoadError> {
         let engine = engine("plugin")?;
-        let candidate = self.candidate(engine, None, &file.display().to_string(), &read(file)?, None)?;
+        let candidate =
+            self.candidate(engine, None, &file.display().to_string(), &read_component(file)?, None)?;
         let id = candidate.id;
         let plugin = Plugin::link(id.clone(), engine, candidate.component, Granted::everything())
             .map_err(|refusal| LoadError::Refused { plugin: Box::new(id), refusal })?;
@@ -595,8 +597,20 @@ impl Host {
     }
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, LoadError> {
-    fs::read(file).map_err(|source| LoadError::Read { file: file.to_owned(), source })
+/// A file with a component. It may be a pipe, and has an end in any case.
+///
+/// # Errors
+///
+/// [`LoadError::Read`], [`LoadError::TooLarge`].
+pub fn read_component(file: &Path) -> Result<Vec<u8>, LoadError> {
+    let mut wasm = Vec::new();
+    let read = fs::File::open(file)
+        .and_then(|opened| opened.take(limits::COMPONENT_BYTES + 1).read_to_end(&mut wasm));
+    read.map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
+    if wasm.len() as u64 > limits::COMPONENT_BYTES {
+        return Err(LoadError::TooLarge { file: file.to_owned(), limit: limits::COMPONENT_BYTES });
+    }
+    Ok(wasm)
 }
 
 /// `[a-z][a-z0-9-]*`, as the contract has it for `plugin-info.name`.

@@ -135,6 +135,13 @@ fn imports_that_cannot_be_had_are_refused_by_name() {
 }
 
 #[test]
+fn a_file_without_an_end_is_not_read_to_it() {
+    let room = Room::new();
+    let error = room.host.inspect(Path::new("/dev/zero")).expect_err("no plugin");
+    assert!(matches!(error, LoadError::TooLarge { .. }), "{error}");
+}
+
+#[test]
 fn what_needs_a_grant_is_refused_without_and_taken_with_it() {
     let component = Frontend {
         imports: &["solver"],

@@ -9,9 +9,9 @@ use std::path::Path;
 use kiln_core::{Cancel, Diagnostic, Plan, Platform, Request, Severity};
 
 use crate::ask::FrontendChoice;
-use crate::error::{LoadError, PlanError};
+use crate::error::PlanError;
 use crate::grants::Grant;
-use crate::plugins::{Addition, Host};
+use crate::plugins::{Addition, Host, read_component};
 use crate::record::{Ending, HOOKS, Rehearsal, RehearsalError, Reply};
 use crate::summary::PluginSummary;
 
@@ -216,7 +216,7 @@ impl Check<'_> {
         for keyword in &summary.keywords {
             host.prefer(&keyword.keyword, &summary.name);
         }
-        let wasm = std::fs::read(file).map_err(|source| LoadError::Read { file: file.to_owned(), source })?;
+        let wasm = read_component(file)?;
         let place = file.display().to_string();
         host.load(Addition { place, wasm: wasm.into(), grants: Grant::everything(), ..Addition::default() })?;
         for (title, text) in &summary.examples {
