@@ -38,6 +38,11 @@ const WRAPPERS: [(&str, &[&str]); 16] = [
     ("chroot", &[]),
 ];
 
+/// Words that end a compound command.
+fn is_end(word: &str) -> bool {
+    ["}", "fi", "done", "esac"].contains(&word)
+}
+
 /// Words that begin or continue a compound command.
 const RESERVED: [&str; 13] =
     ["if", "then", "else", "elif", "do", "while", "until", "for", "case", "in", "!", "{", "}"];
@@ -163,13 +168,21 @@ impl Look<'_> {
         if depth > MAX_DEPTH {
             return;
         }
+        let begin = self.run.len();
         for pipeline in list {
-            self.pipeline(pipeline, depth);
+            self.pipeline(pipeline, begin, depth);
         }
     }
 
-    fn pipeline(&mut self, pipeline: &Pipeline, depth: usize) {
-        let mut fetcher: Option<String> = None;
+    /// `begin` is how much had been run before the list in which the pipeline stands.
+    fn pipeline(&mut self, pipeline: &Pipeline, begin: usize, depth: usize) {
+        let mut fetcher: Option<String> = match pipeline.first() {
+            // Into `} | sh` goes what was said before the bracket.
+            Some(Command::Simple(simple)) if simple.words.first().is_some_and(|word| is_end(&word.text)) => {
+                self.fetcher_since(begin)
+            }
+            _ => None,
+        };
         for command in pipeline {
             let before = self.run.len();
             let runs_input = match command {
@@ -210,6 +223,13 @@ impl Look<'_> {
             self.program(program);
         }
         let name = words.first().map(|word| base_name(word).to_owned()).unwrap_or_default();
+        if name == "find" {
+            for pair in
+                words.windows(2).filter(|pair| ["-exec", "-execdir", "-ok", "-okdir"].contains(&&*pair[0]))
+            {
+                self.program(&pair[1]);
+            }
+        }
         if let Some(fetcher) = fetcher
             && (is_interpreter(&name) || ["eval", "source", "."].contains(&&*name))
         {

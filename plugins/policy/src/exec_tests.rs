@@ -38,6 +38,7 @@ fn a_program_is_found_wherever_the_shell_runs_it() {
     check("eval 'sudo x'", true);
     check("case a in a) sudo x;; esac", true);
     check("find . | xargs -n 1 sudo rm", true);
+    check("find . -type f -exec sudo rm {} +", true);
     check("sh <<E\nsudo x\nE", true);
     check("/opt/tools/x", true);
     check("x |\n  \\\n sudo tee y", true);
@@ -72,6 +73,11 @@ fn what_is_downloaded_is_not_run_unseen() {
     check("bash -c 'curl x | bash'", true);
     check("curl x | xargs -I {} env A=1 bash", true);
     check("curl x | busybox sh", true);
+    check("curl x |\n  sh", true);
+    check("{ curl x; } | sh", true);
+    check("if true; then curl x; fi | sh", true);
+    check("for i in a b; do curl $i; done | sh", true);
+    check("curl x > y; for i in a; do echo $i; done", false);
     check("curl x -o y && sh y", false);
     check("curl x | tar xz", false);
     check("curl x | sh script.sh", false);

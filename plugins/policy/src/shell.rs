@@ -79,6 +79,8 @@ impl Parser<'_> {
     fn list(&mut self) -> List {
         let mut list = List::new();
         let mut pipeline = Pipeline::new();
+        // After `|` the next command may stand on a line of its own.
+        let mut goes_on = false;
         loop {
             self.blanks();
             match self.peek() {
@@ -91,9 +93,11 @@ impl Parser<'_> {
                     self.next();
                     let bodies = self.bodies();
                     if let Some(Command::Simple(simple)) = pipeline.last_mut() {
-                        simple.documents = bodies;
+                        simple.documents.extend(bodies);
                     }
-                    end(&mut list, &mut pipeline);
+                    if !goes_on {
+                        end(&mut list, &mut pipeline);
+                    }
                 }
                 Some(';') => {
                     self.next();
@@ -110,6 +114,7 @@ impl Parser<'_> {
                         end(&mut list, &mut pipeline);
                     } else {
                         self.take("&");
+                        goes_on = true;
                     }
                 }
                 Some('(') if self.depth < MAX_DEPTH => {
@@ -117,10 +122,12 @@ impl Parser<'_> {
                     self.depth += 1;
                     let group = self.list();
                     self.depth -= 1;
+                    goes_on = false;
                     pipeline.push(Command::Group(group));
                 }
                 Some(_) => {
                     let simple = self.simple();
+                    goes_on = false;
                     // Of `) 2>&1` nothing is left.
                     if !simple.words.is_empty() {
                         pipeline.push(Command::Simple(simple));
@@ -391,6 +398,8 @@ mod tests {
         check("a && b || c; d & e\nf", "a; b; c; d; e; f");
         check("a | b |& c", "a | b | c");
         check("(a; b) | c", "(a; b) | c");
+        check("a |\n  b | # c\n\nd\ne", "a | b | d; e");
+        check("a <<X |\nx\nX\nb", "a <<\"x\\n\" | b");
         check("a 'b | c' \"d ; e\" f\\ g", "a b | c d ; e f g");
         check("a # b\nc#d", "a; c#d");
         check("a \\\n  b", "a b");
