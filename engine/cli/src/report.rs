@@ -21,6 +21,11 @@ fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
+/// As [`harmless`], in one line: names of steps, cells of tables.
+pub fn in_line(text: &str) -> String {
+    harmless(text).replace(['\n', '\t'], " ")
+}
+
 /// Renders `diagnostic` with excerpts from the files that `source` knows, ending in a newline.
 ///
 /// A range of several lines shows its first line; columns count Unicode scalar values, and control characters of the

@@ -12,6 +12,10 @@ pub fn print(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> Result<()>
 /// Left-aligned columns two spaces apart; those named in `right` are right-aligned. No line ends in a space.
 pub fn text(head: &[&str], right: &[usize], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
+    // Descriptions of plugins, histories of images: what others wrote is text and nothing else.
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| crate::report::in_line(cell)).collect()).collect();
+    let rows = &rows;
     let mut widths = vec![0; head.len()];
     for row in std::iter::once(&head).chain(rows) {
         for (width, cell) in widths.iter_mut().zip(row) {

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use kiln_core::event::{Ending, Stream};
 use kiln_core::{Diagnostic, Event, EventSink, VertexId};
 
+use crate::report::in_line;
+
 pub(crate) use rawjson::diagnostic_json;
 pub use tty::Ticker;
 
@@ -202,7 +204,7 @@ impl State {
                     let number = self.vertices.len() + self.tasks.len() + 1;
                     self.vertices.entry(*vertex).or_insert_with(|| Shown {
                         number,
-                        name: name.clone(),
+                        name: in_line(name),
                         started: None,
                         ended: None,
                         reason: None,
@@ -213,7 +215,7 @@ impl State {
             Event::Started { vertex, reason } => {
                 if let Some(shown) = self.vertices.get_mut(vertex) {
                     shown.started = Some(Instant::now());
-                    shown.reason.clone_from(reason);
+                    shown.reason = reason.as_deref().map(in_line);
                 }
             }
             Event::Log { vertex, data, .. } => {
@@ -232,7 +234,7 @@ impl State {
                 let number = self.vertices.len() + self.tasks.len() + 1;
                 let task = Task {
                     number,
-                    what: what.clone(),
+                    what: in_line(what),
                     started: Instant::now(),
                     current: 0,
                     total: 0,
@@ -285,6 +287,16 @@ mod tests {
     fn control_sequences_do_not_reach_the_terminal() {
         assert_eq!(clean(b"\x1b[31mred\x1b[0m \x1b]0;title\x07x\x08\r"), "red x");
         assert_eq!(clean(b"10%\r50%\r100%"), "100%");
+    }
+
+    #[test]
+    fn names_of_steps_are_text_in_one_line() {
+        let progress = Progress::new(Mode::Quiet);
+        let name = "RUN echo \x1b]0;title\x07\nerror: no".to_owned();
+        progress.emit(Event::Planned { vertices: vec![(VertexId::default(), name, String::new())] });
+        let state = progress.state.lock().unwrap();
+        let shown = state.vertices.values().next().unwrap();
+        assert_eq!(shown.name, "RUN echo \u{fffd}]0;title\u{fffd} error: no");
     }
 
     #[test]
