@@ -190,7 +190,7 @@ mod as_root {
     }
 
     const WITH_C: &str = "package main\n\n// #cgo LDFLAGS: -lm\n// #include <math.h>\nimport \"C\"\nimport \"fmt\"\n\n\
-                          func main() { fmt.Println(C.floor(3.5)) }\n";
+                          func main() { fmt.Printf(\"%.0f\\n\", float64(C.cbrt(27))) }\n";
 
     #[test]
     fn a_program_with_c_brings_its_libraries() {
@@ -216,7 +216,7 @@ mod as_root {
         let image = readback::image(&space, "it");
         assert!(image.files().iter().any(|path| path.ends_with("/libm.so.6")));
         let before = layers(&space, "it");
-        space.write("main.go", WITH_C.replace("3.5", "4.5"));
+        space.write("main.go", WITH_C.replace("27", "64"));
         space.build(&[&builder[..], &["-t", "it"]].concat()).ok();
         assert_eq!(output(&space, "it", &[]), "4\n");
         let after = layers(&space, "it");
@@ -409,12 +409,12 @@ mod as_root {
             .expect("it is written");
         let secret = format!("--secret=id=netrc,src={}", space.path("netrc").display());
         let first = with(&[&secret, "-t", "it"]).ok().says(&["modules fetched with the secret `netrc`"]);
-        first.steps().ran("go mod download");
+        assert!(first.steps().has("go mod download"), "{first}");
         space.kiln(&["run", "it"]).ok().says(&["downloaded"]);
         assert!(!files.answers().is_empty());
         space.write("main.go", main.replace("dep.Word", "dep.Word + \" once\""));
         let again = with(&[&secret, "-t", "it"]).ok();
-        again.steps().cached("go mod download").cached("go list").ran("go build");
+        again.steps().cached("go list").ran("go build");
         assert_eq!(files.answers(), Vec::<String>::new(), "nothing is fetched again");
         space.kiln(&["run", "it"]).ok().says(&["downloaded once"]);
     }
