@@ -37,6 +37,7 @@ mod plugins;
 mod policies;
 mod presets;
 mod presets_go;
+mod presets_java;
 mod progress;
 mod publishing;
 mod remote;

@@ -30,9 +30,9 @@ pub(crate) fn files(mut plan: Plan, request: &BuildRequest) -> Result<Vec<TextFi
     for sentence in plan.reasons.sentences() {
         file.comment(&format!("- {sentence}"));
     }
-    build_stage(&mut file, &plan, &chosen)?;
+    builder_stage(&mut file, &plan, &chosen);
     if let Runtime::Linked { modules, below } = &chosen {
-        file.blank();
+        file.from("", "builder", "runtime");
         file.comment(&format!(
             "The runtime for {}: the modules of the JDK that the program needs, the libraries of the builder that the JVM needs, and certificates as a file.",
             platform_text(&platform)
@@ -60,6 +60,7 @@ pub(crate) fn files(mut plan: Plan, request: &BuildRequest) -> Result<Vec<TextFi
             file.run(&[], &furniture.script(&format!("{OUT}/furniture")));
         }
     }
+    build_stage(&mut file, &plan)?;
     image_stage(&mut file, &mut plan, &platform, &chosen, request);
     Ok(vec![TextFile { path: "Dockerfile".to_owned(), text: file.finish() }])
 }
@@ -81,9 +82,7 @@ fn closure(plan: &mut Plan, chosen: &Runtime) -> Result<Vec<String>, BuildFailur
     Ok(commands.into_iter().filter(|command| !command.contains(&format!("{OUT}/runtime{HOME}/"))).collect())
 }
 
-fn build_stage(file: &mut Dockerfile, plan: &Plan, chosen: &Runtime) -> Result<(), BuildFailure> {
-    let command = &plan.command;
-    let tool = command.tool.name();
+fn builder_stage(file: &mut Dockerfile, plan: &Plan, chosen: &Runtime) {
     // A runtime is linked where it runs; without one, the build is the same for every platform.
     let platform = if matches!(chosen, Runtime::Image { .. }) { "$BUILDPLATFORM" } else { "" };
     file.from(platform, &plan.builder.name, "builder");
@@ -97,6 +96,11 @@ fn build_stage(file: &mut Dockerfile, plan: &Plan, chosen: &Runtime) -> Result<(
             ),
         );
     }
+}
+
+fn build_stage(file: &mut Dockerfile, plan: &Plan) -> Result<(), BuildFailure> {
+    let command = &plan.command;
+    let tool = command.tool.name();
     file.from("", "builder", "build");
     if plan.version < 18 {
         file.env("LANG", "C.UTF-8");
@@ -236,9 +240,9 @@ fn image_stage(
     file.from("", below.map_or("scratch", |image| &image.name), "");
     if let Runtime::Linked { below, .. } = chosen {
         if below.is_none() {
-            file.copy(&["--from=build"], &[&format!("{OUT}/furniture/")], "/");
+            file.copy(&["--from=runtime"], &[&format!("{OUT}/furniture/")], "/");
         }
-        file.copy(&["--from=build"], &[&format!("{OUT}/runtime/")], "/");
+        file.copy(&["--from=runtime"], &[&format!("{OUT}/runtime/")], "/");
     }
     file.comment("The program, in layers that change for different reasons.");
     for layer in &plan.layout.layers {
