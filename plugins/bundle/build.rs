@@ -11,12 +11,13 @@ use kiln_plugin::Digest;
 
 const WASM: &str = "wasm32-unknown-unknown";
 
-/// What each component calls itself, its package, and whether it is there only when somebody asks for it.
-const COMPONENTS: [(&str, &str, bool); 3] = [
-    ("dockerfile", "kiln-dockerfile", false),
-    ("instructions", "kiln-instructions", false),
-    ("policy", "kiln-policy", true),
-];
+/// What each component calls itself, which is also the directory of its package `kiln-NAME`, and when it is there: a
+/// variant of `Presence`.
+const COMPONENTS: [(&str, &str); 3] =
+    [("dockerfile", "Always"), ("instructions", "Always"), ("policy", "OnRequest")];
+
+/// Directories of what components are made of.
+const LIBRARIES: [&str; 3] = ["sdk", "closure", "preset"];
 
 /// Why there are no components, in a sentence for whoever runs cargo.
 type Refusal = String;
@@ -42,8 +43,8 @@ fn embed() -> Result<(), Refusal> {
     };
     let mut table =
         String::from("/// Each component that ships with kiln.\npub static BUILTINS: &[Builtin] = &[\n");
-    for (name, package, on_request) in COMPONENTS {
-        let file = dir.join(format!("{}.wasm", package.replace('-', "_")));
+    for (name, presence) in COMPONENTS {
+        let file = dir.join(format!("kiln_{}.wasm", name.replace('-', "_")));
         println!("cargo::rerun-if-changed={}", file.display());
         let wasm =
             fs::read(&file).map_err(|error| format!("could not read `{}`: {error}", file.display()))?;
@@ -54,7 +55,7 @@ fn embed() -> Result<(), Refusal> {
             "    Builtin {{\n        name: {name:?},\n        \
              wasm: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.wasm\")),\n        \
              digest: {:?},\n        \
-             on_request: {on_request},\n        \
+             presence: Presence::{presence},\n        \
              aot: {{\n            static AOT: OnPages<[u8; {}]> = OnPages(*include_bytes!(concat!(env!(\"OUT_DIR\"), \"/{name}.cwasm\")));\n            \
              &AOT.0\n        }},\n    }},\n",
             Digest::of(&wasm).as_bytes(),
@@ -70,7 +71,7 @@ fn build(workspace: &Path, out: &Path) -> Result<PathBuf, Refusal> {
     for watched in ["Cargo.toml", "Cargo.lock", ".cargo/config.toml", "../wit"] {
         println!("cargo::rerun-if-changed={}", workspace.join(watched).display());
     }
-    for member in ["sdk", "dockerfile", "instructions", "policy"] {
+    for member in COMPONENTS.iter().map(|(name, _)| *name).chain(LIBRARIES) {
         for watched in ["Cargo.toml", "src"] {
             println!("cargo::rerun-if-changed={}", workspace.join(member).join(watched).display());
         }
@@ -86,8 +87,8 @@ fn build(workspace: &Path, out: &Path) -> Result<PathBuf, Refusal> {
         .current_dir(workspace)
         .args(["build", "--release", "--locked", "--target", WASM, "--target-dir"])
         .arg(&target);
-    for (_, package, _) in COMPONENTS {
-        cargo.args(["-p", package]);
+    for (name, _) in COMPONENTS {
+        cargo.args(["-p", &format!("kiln-{name}")]);
     }
     // What the outer build was told is about machine code for this machine.
     for (name, _) in env::vars_os() {

@@ -18,6 +18,13 @@ const OWN_WORLDS: &str = "
         export kiln:plugin/frontend-outline@0.1.0;
     }
 
+    world detecting-frontend-plugin {
+        include kiln:plugin/frontend-plugin@0.1.0;
+        export kiln:plugin/frontend-check@0.1.0;
+        export kiln:plugin/frontend-outline@0.1.0;
+        export kiln:plugin/frontend-detect@0.1.0;
+    }
+
     world composing-frontend-plugin {
         include kiln:plugin/frontend-plugin@0.1.0;
         export kiln:plugin/frontend-check@0.1.0;

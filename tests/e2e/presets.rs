@@ -254,6 +254,214 @@ mod as_root {
         assert_ne!(first, dated, "the time is the one that the user gave");
     }
 
+    /// `kiln plan ARGS… CONTEXT`.
+    fn plan(space: &TestSpace, options: &[String], more: &[&str]) -> Ran {
+        let context = space.context();
+        let context = context.to_str().expect("the context has a name in UTF-8");
+        space.kiln(&[&["plan", "--progress", "plain"], &with(options, more)[..], &[context]].concat())
+    }
+
+    #[test]
+    fn a_plan_says_who_builds_why_how_and_what() {
+        needs_root!();
+        let (space, options) = (project(), words());
+        let told = plan(&space, &options, &[]).ok();
+        for line in [
+            "because      words.txt found, 1 lines",
+            "  3 words, counted by busybox",
+            "  the words begin here (words.txt:1)",
+            "image linux/",
+            "  base       scratch",
+            "  user       65532:65532",
+            "  entrypoint [\"/bin/busybox\",\"cat\"]",
+            "  cmd        [\"/words.txt\"]",
+            "  ports      7/tcp",
+        ] {
+            assert!(told.text().contains(line), "no `{line}`\n{told}");
+        }
+        let at = |name: &str| told.text().find(name).unwrap_or_else(|| panic!("no `{name}`\n{told}"));
+        assert!(
+            at("busybox\n") < at("  the program\n") && at("  the program\n") < at("  the words\n"),
+            "{told}"
+        );
+        told.steps().ran("counting words");
+        told.does_not_say("the program").does_not_say("words: 3 words");
+        assert!(!space.kiln(&["images"]).ok().text().contains("words"), "nothing is built");
+
+        let plan = plan(&space, &options, &["--format", "json", "--opt", "words.user=7:8"]).ok().json();
+        assert_eq!(plan["frontend"]["name"], "words");
+        assert_eq!(plan["reasons"][0]["code"], "words/count");
+        assert_eq!(plan["reasons"][0]["message"], "3 words, counted by busybox");
+        assert_eq!(plan["images"][0]["user"], "7:8");
+        assert_eq!(plan["images"][0]["cmd"], json!(["/words.txt"]));
+        assert_eq!(plan["epoch"], 0);
+        let names: Vec<_> =
+            plan["steps"].as_array().expect("steps").iter().map(|step| &step["name"]).collect();
+        assert!(names.contains(&&json!("the words")), "{names:?}");
+    }
+
+    #[test]
+    fn a_dockerfile_has_a_plan_too() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        space.dockerfile(
+            "FROM busybox AS a\nRUN touch /x\nFROM busybox AS unused\nRUN false\nFROM a\nUSER 5\nENV A=b\nEXPOSE 80\n",
+        );
+        let told = plan(&space, &[], &["--build-arg", "X=1"]).ok();
+        for text in
+            ["`Dockerfile` found", "RUN touch /x", "  user       5", "  env        A=b", "80/tcp", "busybox"]
+        {
+            assert!(told.text().contains(text), "no `{text}`\n{told}");
+        }
+        assert!(!told.text().contains("RUN false"), "what nobody needs is no step\n{told}");
+        told.says(&["warning", "X"]);
+        let target = plan(&space, &[], &["--target", "unused"]).ok();
+        assert!(target.text().contains("RUN false"), "{target}");
+        let json = plan(&space, &[], &["--format=json"]).ok().json();
+        assert_eq!(json["frontend"]["name"], "dockerfile");
+        assert_eq!(json["frontend"]["builtin"], true);
+        space.dockerfile("FROM busybox\nRUM x\n");
+        plan(&space, &[], &[]).ends(1).says(&["Dockerfile:2", "RUM"]);
+    }
+
+    #[test]
+    fn a_step_that_fails_while_planning_is_shown_with_its_log() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        space.write("tasks", "run echo a-line; exit 4\n");
+        let plugin = component("tests/fixtures/planning");
+        let plugin = plugin.to_str().expect("the path is UTF-8");
+        let context = space.context();
+        let context = context.to_str().expect("the context has a name in UTF-8");
+        for question in [&["plan"][..], &["plan", "--eject"], &["build", "--call=check"]] {
+            let options = [
+                "--plugin",
+                plugin,
+                "--frontend=planning",
+                "--allow=plugin.solve=planning",
+                "-f",
+                "context/tasks",
+            ];
+            let ran = space.kiln(&[question, &options[..], &[context]].concat());
+            match question {
+                ["plan"] => drop(ran.ends(1).says(&["------ early run", "a-line", "exit", "4"])),
+                ["plan", ..] => drop(ran.ends(1).says(&["`planning` cannot write its plan"])),
+                _ => drop(ran.ok()),
+            }
+        }
+    }
+
+    #[test]
+    fn an_ejected_dockerfile_builds_what_the_preset_builds() {
+        needs_root!();
+        let (space, options) = (project(), words());
+        plan(&space, &options, &["--eject", "--opt=user=4:5"]).ok().says(&["words: wrote", "/Dockerfile"]);
+        assert!(space.read("context/Dockerfile").starts_with("# 3 words, counted by busybox\nFROM"));
+        // It is there now, and wins.
+        space.build(&with(&options, &["-t", "ejected"])).ok().does_not_say("words:");
+        space.build(&with(&options, &["-t", "preset", "--frontend=words", "--opt=user=4:5"])).ok();
+        assert_eq!(output(&space, "ejected", &[]), output(&space, "preset", &[]));
+        let users = ["ejected", "preset"].map(|image| {
+            let text = space.kiln(&["image", "inspect", image]).ok().text().to_owned();
+            find(&serde_json::from_str(&text).expect("JSON"), "User").cloned()
+        });
+        assert_eq!(users, [Some(json!("4:5")), Some(json!("4:5"))]);
+    }
+
+    #[test]
+    fn ejecting_writes_over_nothing_and_nowhere_else() {
+        needs_root!();
+        let (space, options) = (project(), words());
+        let eject =
+            |more: &[&str]| plan(&space, &options, &[&["--eject", "--frontend=words"], more].concat());
+        space.write("words.txt", "a b\nwrite deploy/x\n");
+        space.dockerfile("mine");
+        eject(&[]).ends(2).says(&["/Dockerfile` is there already", "--force"]);
+        assert_eq!(space.read("context/Dockerfile"), "mine");
+        assert!(!space.context().join("deploy").exists(), "all or nothing");
+        assert!(eject(&["-o", "-"]).ok().text().starts_with("==> Dockerfile <==\n# 4 words"));
+        eject(&["-o", "elsewhere/new"]).ok();
+        assert_eq!(space.read("elsewhere/new/deploy/x"), "deploy/x\n");
+        eject(&["--force"]).ok();
+        assert!(space.read("context/Dockerfile").starts_with("# 4 words"));
+
+        space.write("kiln.toml", "frontend = \"words\"\n");
+        eject(&["--force"]).ok().says(&["kiln.toml names the frontend `words`"]);
+        space.write("words.txt", "a\nwrite nothing\n");
+        eject(&[]).ends(1).says(&["`words` has nothing to write"]);
+        for path in ["../out", "/tmp/kiln-out", ".git/hooks/post-commit", "a/../../out"] {
+            space.write("words.txt", format!("a\nwrite {path}\n"));
+            eject(&["-o", "hostile"]).ends(3).says(&["words", path]);
+            assert!(!space.path("hostile").exists() && !space.path("out").exists(), "{path}");
+        }
+        fs::create_dir(space.path("away")).expect("a directory");
+        space.link("deploy-link", "../away").write("words.txt", "a\nwrite deploy-link/x\n");
+        eject(&["--force"]).ends(2).says(&["deploy-link` is a link"]);
+        assert!(!space.path("away/x").exists());
+
+        let context = space.context();
+        let context = context.to_str().expect("the context has a name in UTF-8");
+        space.kiln(&["plan", "--force", context]).ends(2).says(&["--eject"]);
+        fs::remove_file(space.path("context/kiln.toml")).expect("the file goes");
+        space.kiln(&["plan", "--eject", context]).ends(1).says(&["`dockerfile` cannot write its plan"]);
+    }
+
+    #[test]
+    fn a_build_file_wins_and_two_presets_that_are_as_sure_do_not() {
+        needs_root!();
+        let (space, options) = (project(), words());
+        let (plugin, grant) = (&options[1], "--allow=plugin.solve=one,plugin.solve=two");
+        let (one, two) = (format!("one={plugin}"), format!("two={plugin}"));
+        let both = ["--plugin", &one, "--plugin", &two, grant];
+        space.build(&both).ends(1).says(&[
+            "several-frontends",
+            "`one` and `two` are equally sure",
+            "--frontend one",
+            "`two`: words.txt found",
+        ]);
+        space.build(&[&both[..], &["--frontend=two", "-t", "it"]].concat()).ok().says(&["two: 3 words"]);
+        space.write("kiln.toml", "frontend = \"one\"\n");
+        // All of it is there already, so there are no reasons to be told.
+        space.build(&both).ok().says(&["with plugin one@"]).does_not_say("one: 3 words");
+        fs::remove_file(space.context().join("kiln.toml")).expect("the file goes");
+        for name in ["Dockerfile", "dockerfile", "Containerfile"] {
+            space.write(name, "FROM scratch\nLABEL by=file\n");
+            space.build(&both).ok().does_not_say("words");
+            fs::remove_file(space.context().join(name)).expect("the file goes");
+        }
+        fs::remove_file(space.context().join("words.txt")).expect("the file goes");
+        let ran = space.build(&with(&options, &[])).ends(1).says(&[
+            "no-build-file",
+            "`dockerfile`: looked for `Dockerfile`, `dockerfile`, `Containerfile`",
+            "`words`: looked for `words.txt`",
+            "-f",
+        ]);
+        let at = |text: &str| ran.stderr.find(text);
+        assert!(at("`dockerfile`:") < at("`words`:"), "what most people look for comes first\n{ran}");
+        plan(&space, &options, &[]).ends(1).says(&["no-build-file", "`words`: looked for"]);
+    }
+
+    #[test]
+    fn reasons_are_one_line_each_and_not_told_again_when_nothing_is_done() {
+        needs_root!();
+        let (space, options) = (project(), words());
+        let first = space.build(&with(&options, &["-t", "it"])).ok();
+        for reason in ["words: 3 words, counted by busybox", "words: the words begin here (words.txt:1)"] {
+            assert_eq!(first.stderr.lines().filter(|line| *line == reason).count(), 1, "{first}");
+        }
+        assert!(
+            first.stderr.find("words: 3") < first.stderr.find(" the program\n"),
+            "before it is done\n{first}"
+        );
+        space.build(&with(&options, &["-t", "it"])).ok().does_not_say("words: 3");
+        space.write("words.txt", "other words, not the same\n");
+        space.build(&with(&options, &["-t", "it"])).ok().says(&["words: 5 words"]);
+        let json = space.build(&with(&options, &["--progress=rawjson"])).ok();
+        let told =
+            json.stderr.lines().filter(|line| line.contains("words/count") && line.contains("\"info\""));
+        assert_eq!(told.count(), 1, "{json}");
+    }
+
     #[test]
     fn what_serves_is_asked_under_both_runtimes() {
         needs_root!();

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::compat::CompatArgs;
 use crate::loading::PluginArgs;
 use crate::parse::boolean;
+use crate::plan::PlanArgs;
 use crate::plugin::PluginCommand;
 use crate::policy::PolicyCommand;
 
@@ -67,6 +68,8 @@ fn argument_width(argument: &OsStr) -> usize {
 pub enum Command {
     /// Build an image
     Build(Box<BuildArgs>),
+    /// Show what a build would do and why, or write it down as files
+    Plan(Box<PlanArgs>),
     /// Look at and move images in kiln's store
     #[command(subcommand)]
     Image(ImageCommand),

@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use kiln_core::graph::Ulimit;
-use kiln_core::{Cancel, Diagnostic, Event, EventSink, ImageRef, Platform, Request};
+use kiln_core::{Cancel, ImageRef, Platform, Request};
 use kiln_driver::{
-    BuildError, BuildFile, BuildRequest, Compression, ContextLocation, Destination, Driver, LockUse,
-    NetworkMode, Outcome, OutputKind, OutputSpec, Secret, SourceTexts, SshSource,
+    BuildFile, BuildRequest, Compression, ContextLocation, Destination, Driver, LockUse, NetworkMode,
+    Outcome, OutputKind, OutputSpec, Secret, SourceTexts, SshSource,
 };
 
 use crate::args::{BuildArgs, NetworkArg, ProgressMode};
@@ -21,10 +21,7 @@ use crate::loading;
 use crate::parse;
 use crate::progress::{Mode, Progress, Ticker};
 use crate::project;
-use crate::report::{self, Style};
-
-/// Findings shown to people; what is wrong with a file beyond that many is one thing.
-const MOST_SHOWN: usize = 50;
+use crate::telling::Telling;
 
 pub fn run(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
     let Some(directory) = &args.record else { return perform(args, config, driver, cancel, Work::Build) };
@@ -48,8 +45,18 @@ enum Work {
     Judge,
 }
 
-fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel, work: Work) -> Result<Exit> {
-    let call = call(args)?;
+/// What was said about a build, with the plugins that it is to have in place.
+pub struct Prepared {
+    pub request: BuildRequest,
+    pub mode: Mode,
+}
+
+/// From arguments, configuration and what the repository says to what the driver is asked.
+///
+/// # Errors
+///
+/// [`CommandLine`], or that a plugin cannot be had.
+pub fn prepare(args: &BuildArgs, config: &Config, driver: &Driver) -> Result<Prepared> {
     let notes = args.compat.notes()?;
     let mut request = request(args)?;
     let project = project::read(&request.context)?;
@@ -71,6 +78,12 @@ fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel, 
             tellln!("note: {note}");
         }
     }
+    Ok(Prepared { request, mode })
+}
+
+fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel, work: Work) -> Result<Exit> {
+    let call = call(args)?;
+    let Prepared { request, mode } = prepare(args, config, driver)?;
     if let Some(question) = call.question {
         return call::run(call, question, &request, driver, cancel, mode);
     }
@@ -87,23 +100,8 @@ fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel, 
     drop(ticker);
     progress.finish();
 
-    let style = Style { colour: std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
-    let source = |file: &str| sources.text(file);
-    let tell = |diagnostics: &[Diagnostic]| {
-        for (shown, diagnostic) in diagnostics.iter().enumerate() {
-            match mode {
-                Mode::Rawjson => progress.emit(Event::Diagnostic(diagnostic.clone())),
-                _ if shown == MOST_SHOWN => {
-                    tellln!("and {} more", diagnostics.len() - shown);
-                    break;
-                }
-                _ => tell!("{}", report::render(diagnostic, &source, style)),
-            }
-        }
-    };
-    if matches!(mode, Mode::Tty | Mode::Plain) {
-        tell(&progress.diagnostics());
-    }
+    let telling = Telling { progress: &progress, sources: &sources, mode };
+    telling.tell_heard(result.is_err());
     match result {
         Ok(outcome) if work == Work::Judge => {
             let verdict = outcome.policy.summary();
@@ -114,31 +112,7 @@ fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel, 
             announce(args, &request, &outcome, mode)?;
             Ok(Exit::Built)
         }
-        Err(BuildError::Wrong(diagnostics)) => {
-            tell(&diagnostics);
-            Ok(Exit::BuildWrong)
-        }
-        Err(BuildError::Step(failure)) => {
-            let (lines, more) = progress.log_tail(failure.vertex);
-            if !lines.is_empty() && mode != Mode::Rawjson {
-                tellln!("{}", style.paint("1", &format!("------ {}", failure.name)));
-                if more {
-                    tellln!("(the beginning is left out)");
-                }
-                for line in lines {
-                    tellln!("{line}");
-                }
-                tellln!("{}", style.paint("1", "------"));
-            }
-            tell(&[failure.diagnostic]);
-            tell(&failure.findings);
-            Ok(Exit::BuildWrong)
-        }
-        Err(BuildError::Refused(diagnostics)) => {
-            tell(&diagnostics);
-            Ok(Exit::Refused)
-        }
-        Err(error) => Err(error.into()),
+        Err(error) => telling.failed(error),
     }
 }
 

@@ -1,19 +1,18 @@
 //! `kiln build --call`: what a build file says about itself, as text or JSON of the shape that `docker buildx` prints.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, ensure};
 use base64::Engine;
-use kiln_core::{Cancel, Diagnostic, Event, EventSink, Span};
+use kiln_core::{Cancel, Diagnostic, Span};
 use kiln_driver::{BuildError, BuildRequest, Check, Driver, Finding, Need, Outline, SourceTexts, TargetInfo};
 use serde_json::{Map, Value, json};
 
 use crate::args::Format;
 use crate::exit::{CommandLine, Exit};
 use crate::progress::{Mode, Progress};
-use crate::report::{self, Style};
-use crate::{parse, table};
+use crate::telling::Telling;
+use crate::{parse, report, table};
 
 /// A question that is asked in place of building.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,28 +146,12 @@ impl Asked<'_> {
                 table::put(&show(&answer))?;
                 Ok(Exit::Built)
             }
-            Err(BuildError::Wrong(diagnostics)) => {
-                self.tell(&diagnostics);
-                Ok(Exit::BuildWrong)
-            }
-            Err(BuildError::Refused(diagnostics)) => {
-                self.tell(&diagnostics);
-                Ok(Exit::Refused)
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => self.telling().failed(error),
         }
     }
 
-    fn tell(&self, diagnostics: &[Diagnostic]) {
-        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        for diagnostic in diagnostics {
-            match self.mode {
-                Mode::Rawjson => self.progress.emit(Event::Diagnostic(diagnostic.clone())),
-                _ => {
-                    tell!("{}", report::render(diagnostic, &|file| self.sources.text(file), Style { colour }))
-                }
-            }
-        }
+    fn telling(&self) -> Telling<'_> {
+        Telling { progress: &self.progress, sources: &self.sources, mode: self.mode }
     }
 
     fn check(&self, call: Call) -> Result<Exit> {
@@ -178,13 +161,17 @@ impl Asked<'_> {
             // Found before there was anything to check, such as a context that is not there.
             Err(BuildError::Wrong(errors)) => Check { errors, ..Check::default() },
             Err(BuildError::Refused(errors)) => Check { errors, refused: true, ..Check::default() },
+            Err(BuildError::Step(failure)) => {
+                let errors = std::iter::once(failure.diagnostic).chain(failure.findings).collect();
+                Check { errors, ..Check::default() }
+            }
             answer => answer?,
         };
         match call.format {
             Format::Json => table::put(&json_text(&self.check_json(&check)))?,
             Format::Text => {
                 table::put(&self.check_text(&check))?;
-                self.tell(&check.errors);
+                self.telling().tell(&check.errors);
             }
         }
         Ok(match (check.errors.is_empty(), check.violations.is_empty()) {

@@ -22,6 +22,7 @@ mod housekeeping;
 mod image;
 mod loading;
 mod parse;
+mod plan;
 mod plugin;
 mod policy;
 mod progress;
@@ -29,6 +30,7 @@ mod project;
 mod report;
 mod run;
 mod table;
+mod telling;
 
 use std::error::Error;
 use std::fs::File;
@@ -90,6 +92,7 @@ fn dispatch(cli: &Cli) -> Result<Exit> {
     let driver = Driver::open(settings, privileges)?;
     match &cli.command {
         Command::Build(args) => build::run(args, &config, &driver, &cancel),
+        Command::Plan(args) => plan::run(args, &config, &driver, &cancel),
         Command::Image(command) => image::run(command, &config, &driver, &cancel),
         Command::Run(args) => run::run(args, &driver, &cancel),
         Command::Plugin(command) => plugin::run(command, &config, &driver, &cancel),

@@ -17,7 +17,7 @@ impl Style {
 }
 
 /// A text of a plugin or of a build file, with nothing that a terminal would act on.
-fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
@@ -58,6 +58,13 @@ pub fn render(diagnostic: &Diagnostic, source: &dyn Fn(&str) -> Option<String>, 
         let _ = writeln!(text, "see: {}", harmless(&diagnostic.url));
     }
     text
+}
+
+/// A reason of a frontend's in one line: whose it is, the sentence, and where it comes from.
+pub fn reason(diagnostic: &Diagnostic) -> String {
+    let whose = diagnostic.code.split_once('/').map_or(&*diagnostic.code, |(plugin, _)| plugin);
+    let place = diagnostic.primary.as_ref().map(|at| format!(" ({}:{})", at.file, at.start.line));
+    harmless(&format!("{whose}: {}{}\n", diagnostic.message, place.unwrap_or_default()))
 }
 
 /// Columns of a line that are shown.

@@ -59,6 +59,8 @@ pub enum Event {
         ok: bool,
     },
     Diagnostic(Diagnostic),
+    /// Why the plan is what it is, as the frontend says; before anything of the plan begins.
+    Reason(Diagnostic),
 }
 
 /// Hears what happens. Must not block for long and cannot change the outcome.

@@ -17,11 +17,11 @@ use crate::session::Session;
 use crate::syntax::{self, ARGUMENT, Asked};
 use crate::views::MAX_BUILD_FILE_BYTES;
 
-/// Names under which a build file is found when none is given. The Dockerfile frontend has the same list.
-const FILE_NAMES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
-
 /// How much of a file is read to see what it asks for.
 const HEAD_BYTES: usize = 64 << 10;
+
+/// Why, when `kiln.toml` decides.
+const BY_PROJECT: &str = "kiln.toml names it";
 
 const UNKNOWN_SYNTAX: &str = "unknown-syntax";
 
@@ -31,11 +31,18 @@ pub(crate) struct Choice {
     pub(crate) frontend: FrontendChoice,
     /// The build file that was found, for a frontend that would not look for it itself.
     file: Option<String>,
+    /// Why this one, for people: what decided.
+    pub(crate) reason: String,
 }
 
 impl Choice {
-    fn named(name: &str) -> Self {
-        Self { frontend: FrontendChoice::Named(name.to_owned()), file: None }
+    fn named(name: &str, reason: impl Into<String>) -> Self {
+        Self { frontend: FrontendChoice::Named(name.to_owned()), file: None, reason: reason.into() }
+    }
+
+    /// The frontend for Dockerfiles.
+    fn usual(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), ..Self::default() }
     }
 }
 
@@ -68,13 +75,13 @@ impl Session<'_> {
     fn chosen(&mut self) -> Result<Choice, BuildError> {
         let request = self.request;
         if let Some(name) = &request.frontend_name {
-            return Ok(Choice::named(name));
+            return Ok(Choice::named(name, "`--frontend` names it"));
         }
         let argument = request.frontend.build_args.iter().rev().find(|(name, _)| name == ARGUMENT);
         let argument = argument.map(|(_, value)| syntax::first_word(value)).filter(|value| !value.is_empty());
         let is_given = !request.frontend.file.is_empty();
         if let (None, Some(name), false) = (argument, &request.project_frontend, is_given) {
-            return Ok(Choice::named(name));
+            return Ok(Choice::named(name, BY_PROJECT));
         }
         let found = self.build_file();
         let asked = match (argument, &found) {
@@ -87,13 +94,20 @@ impl Session<'_> {
             (None, None) => None,
         };
         if let Some((asked, at)) = asked {
-            let Some(name) = self.by_reference(&asked.reference, at)? else { return Ok(Choice::default()) };
-            return Ok(Choice { file: found.map(|(name, _)| name), ..Choice::named(&name) });
+            let reason = match &at {
+                Some(at) => format!("line {} of `{}` asks for `{}`", at.start.line, at.file, asked.reference),
+                None => format!("the build argument `{ARGUMENT}` asks for `{}`", asked.reference),
+            };
+            let Some(name) = self.by_reference(&asked.reference, at)? else {
+                return Ok(Choice::usual(reason));
+            };
+            return Ok(Choice { file: found.map(|(name, _)| name), ..Choice::named(&name, reason) });
         }
         match (&request.project_frontend, found) {
-            (Some(name), _) => Ok(Choice::named(name)),
+            (Some(name), _) => Ok(Choice::named(name, BY_PROJECT)),
             (None, None) if !is_given => self.recognised(),
-            (None, _) => Ok(Choice::default()),
+            (None, Some((file, _))) => Ok(Choice::usual(format!("`{file}` found"))),
+            (None, None) => Ok(Choice::usual("a build file is named, and no other frontend")),
         }
     }
 
@@ -101,7 +115,7 @@ impl Session<'_> {
     fn build_file(&self) -> Option<(String, Vec<u8>)> {
         let tree = self.open_build_file().ok()?;
         let given = self.request.frontend.file.as_str();
-        let names = if given.is_empty() { &FILE_NAMES[..] } else { &[given][..] };
+        let names = if given.is_empty() { &syntax::FILES[..] } else { &[given][..] };
         for name in names {
             match tree.read(name, 0, HEAD_BYTES) {
                 Ok(head) if head.len() == HEAD_BYTES && syntax::is_json(&head) => {
@@ -177,16 +191,18 @@ impl Session<'_> {
 
     /// The frontend that knows a directory without a build file.
     fn recognised(&self) -> Result<Choice, BuildError> {
-        if !self.plugins.detects() {
-            return Ok(Choice::default());
-        }
         let source = ContextSource { name: String::new(), ignore: None };
         let context: Arc<dyn TreeView> = self.open_context(&source)?;
         let found = self.plugins.detect(&context, self.cancel).map_err(|error| self.not_planned(error))?;
         let best = found.first().map_or(Confidence::No, |surest| surest.confidence);
         let surest: Vec<_> = found.iter().take_while(|one| one.confidence == best).collect();
         match (&surest[..], best) {
-            ([one], Confidence::Likely | Confidence::Certain) => Ok(Choice::named(&one.frontend)),
+            ([one, ..], Confidence::Certain) if one.is_standard => {
+                Ok(Choice::named(&one.frontend, &one.reason))
+            }
+            ([one], Confidence::Likely | Confidence::Certain) => {
+                Ok(Choice::named(&one.frontend, &one.reason))
+            }
             (several, Confidence::Likely | Confidence::Certain) => Err(undecided(several)),
             _ => Err(nobodys(&found)),
         }
@@ -219,9 +235,10 @@ fn undecided(surest: &[&Detection]) -> BuildError {
 }
 
 fn nobodys(found: &[Detection]) -> BuildError {
-    let files: Vec<_> = FILE_NAMES.iter().map(|name| format!("`{name}`")).collect();
-    let mut lines = vec![format!("`dockerfile`: looked for {}", files.join(", "))];
-    lines.extend(found.iter().map(|one| match one.confidence {
+    let mut listed: Vec<&Detection> = found.iter().collect();
+    // What users expect comes first.
+    listed.sort_by_key(|one| !one.is_standard);
+    let said = listed.into_iter().map(|one| match one.confidence {
         Confidence::Possible => {
             format!(
                 "`{0}`: {1}; it would build this if asked, with `--frontend {0}`",
@@ -229,7 +246,8 @@ fn nobodys(found: &[Detection]) -> BuildError {
             )
         }
         _ => format!("`{}`: {}", one.frontend, one.reason),
-    }));
+    });
+    let mut lines: Vec<String> = said.collect();
     lines.push(
         "name a file with `-f`, or the directory that holds the project as the build context".to_owned(),
     );

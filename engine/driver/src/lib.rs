@@ -27,6 +27,7 @@ mod outcome;
 mod plan;
 mod plugins;
 mod policy;
+mod proposal;
 mod registries;
 mod request;
 mod resolve;
@@ -50,8 +51,8 @@ use kiln_core::{Cancel, EventSink};
 pub use kiln_oci::document::parse_time;
 pub use kiln_oci::registry::HostConfig as RegistryHost;
 pub use kiln_plugin::{
-    ArgumentInfo, Builtin, CheckReport, Compiling, FrontendChoice, Grant, GrantError, LoadError, Need,
-    Outline, Pattern, PluginSummary, Rule, TargetInfo, componentize, record,
+    ArgumentInfo, Builtin, CheckReport, Compiling, EjectedFile, FrontendChoice, Grant, GrantError, LoadError,
+    Need, Outline, Pattern, PluginOption, PluginSummary, Rule, TargetInfo, componentize, record,
 };
 use kiln_sandbox::Sandbox;
 pub use kiln_sandbox::enter_if_helper;
@@ -72,6 +73,7 @@ pub use plugins::{Origin, PluginSetup, PluginSource, PluginUse, PolicyMode};
 pub use policy::{
     ActivePolicy, Date, Exemption, ExemptionError, PolicyFinding, PolicyOutcome, PolicyReport, UsedExemption,
 };
+pub use proposal::{Proposal, ProposedStep};
 pub use request::{
     BuildFile, BuildRequest, Compression, ContextLocation, Destination, NetworkMode, OutputKind, OutputSpec,
     Secret,
@@ -187,10 +189,24 @@ impl Driver {
         self.host().plugins().map_err(|error| BuildError::world("could not look into a plugin", error))
     }
 
-    /// What the plugin of this name, or in this file, says about itself.
+    /// What ships with kiln and takes part in no build until somebody asks for it.
+    pub fn shelved_plugins(&self) -> Result<Vec<PluginSummary>, BuildError> {
+        self.host().shelved().map_err(|error| BuildError::world("could not look into a plugin", error))
+    }
+
+    /// What the plugin of this name, or in this file, says about itself. `builtin:NAME` is one that ships with kiln.
     pub fn inspect_plugin(&self, plugin: &str) -> Result<PluginSummary, BuildError> {
-        if let Some(found) = self.plugins()?.into_iter().find(|known| known.name == plugin) {
+        let shipped = plugin.strip_prefix("builtin:");
+        let known = self.plugins()?.into_iter().chain(self.shelved_plugins()?);
+        let mut known = known.filter(|known| shipped.is_none() || known.builtin);
+        if let Some(found) = known.find(|known| known.name == shipped.unwrap_or(plugin)) {
             return Ok(found);
+        }
+        if let Some(name) = shipped {
+            let message = format!("no plugin called `{name}` ships with kiln");
+            return Err(BuildError::wrong(
+                kiln_core::Diagnostic::error("plugin", message).help("`kiln plugin ls` shows those that do"),
+            ));
         }
         self.host().inspect(Path::new(plugin)).map_err(|error| plugin_refused(Path::new(plugin), error))
     }
@@ -232,8 +248,9 @@ impl Driver {
         events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<PolicyReport, BuildError> {
-        let session = Session::new(self, request, sources, events, cancel);
+        let mut session = Session::new(self, request, sources, events, cancel);
         session.show_noticed();
+        session.choose_frontend()?;
         let plan = session.plan()?;
         session.resolve(plan)?;
         session.remember_contexts();

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use kiln_core::graph::Op;
 use kiln_core::{Event, Plan};
-use kiln_plugin::{LoadError, PlanError};
+use kiln_plugin::{FrontendChoice, LoadError, PlanError};
 
 use crate::error::{BuildError, StepFailure};
 use crate::forms::{lock, one_line};
@@ -13,6 +13,28 @@ use crate::session::Session;
 
 impl Session<'_> {
     pub(crate) fn plan(&self) -> Result<Plan, BuildError> {
+        let plan = self.asked_plan()?;
+        for diagnostic in plan.diagnostics.iter().cloned() {
+            self.events.emit(match self.is_reason(&diagnostic) {
+                true => Event::Reason(diagnostic),
+                false => Event::Diagnostic(diagnostic),
+            });
+        }
+        Ok(plan)
+    }
+
+    /// Whether the frontend says with it why it does what it does: information of its own.
+    pub(crate) fn is_reason(&self, diagnostic: &kiln_core::Diagnostic) -> bool {
+        let name = match &self.choice.frontend {
+            FrontendChoice::Dockerfile => return false,
+            FrontendChoice::Named(name) => name,
+        };
+        let whose = diagnostic.code.split_once('/').map_or("", |(plugin, _)| plugin);
+        diagnostic.severity == kiln_core::Severity::Info && whose == name
+    }
+
+    /// As [`Self::plan`]; nobody is told what the frontend has to say of it.
+    pub(crate) fn asked_plan(&self) -> Result<Plan, BuildError> {
         let plan = self
             .while_asking(|| self.plugins.plan(&self.choice.frontend, &self.asked(), self, self.cancel))
             .map_err(|error| self.not_planned(error))?;
@@ -25,9 +47,6 @@ impl Session<'_> {
         let secrets = crate::secrets::written_down(self.request, &plan);
         if !secrets.is_empty() {
             return Err(BuildError::Wrong(secrets));
-        }
-        for diagnostic in &plan.diagnostics {
-            self.events.emit(Event::Diagnostic(diagnostic.clone()));
         }
         Ok(plan)
     }

@@ -9,6 +9,11 @@ const OWN: [&str; 3] = ["docker/dockerfile", "docker/dockerfile-upstream", "kiln
 /// The build argument that counts instead of the file.
 pub(crate) const ARGUMENT: &str = "BUILDKIT_SYNTAX";
 
+/// Files that are looked into when none is named. Which frontend reads a file has to be known before one is asked, and
+/// these are the names under which every builder looks for a file that may say so. What else is in them, and that a
+/// directory with one of them is no other frontend's, is what the frontend for Dockerfiles knows.
+pub(crate) const FILES: [&str; 3] = ["Dockerfile", "dockerfile", "Containerfile"];
+
 /// Lines that are looked at: the directives come first.
 const LINES: usize = 64;
 

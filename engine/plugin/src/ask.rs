@@ -234,7 +234,7 @@ impl Host {
         Ok(self.frontend(choice)?.id.clone())
     }
 
-    fn frontend(&self, choice: &FrontendChoice) -> Result<Arc<Plugin>, PlanError> {
+    pub(crate) fn frontend(&self, choice: &FrontendChoice) -> Result<Arc<Plugin>, PlanError> {
         let name = match choice {
             FrontendChoice::Dockerfile => "dockerfile",
             FrontendChoice::Named(name) => name,
@@ -246,7 +246,7 @@ impl Host {
     }
 
     /// Starts a frontend where its questions are answered, with every instruction at hand.
-    fn in_session<R: Send>(
+    pub(crate) fn in_session<R: Send>(
         &self,
         plugin: &Arc<Plugin>,
         request: &Request,
@@ -290,12 +290,12 @@ fn is_wrong(diagnostics: &[Diagnostic]) -> bool {
     diagnostics.iter().any(|found| found.severity == Severity::Error)
 }
 
-fn bad_answer(plugin: &Plugin, hook: &str, fault: &Fault) -> CallError {
+pub(crate) fn bad_answer(plugin: &Plugin, hook: &str, fault: &Fault) -> CallError {
     failed(plugin, hook, Failure::Answer(fault.to_string()))
 }
 
 /// What a component gives as the reason for not answering; it has to give one.
-fn wrong(
+pub(crate) fn wrong(
     plugin: &Plugin,
     hook: &str,
     diagnostics: Vec<crate::bindings::wit::diagnostics::Diagnostic>,

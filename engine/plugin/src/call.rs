@@ -156,6 +156,7 @@ hook! {
     instruction: instruction, "instruction";
     derive: derive, "second half of a derivation";
     frontend_detect: frontend_detect, "detection of a frontend";
+    frontend_eject: frontend_eject, "files of a frontend for the user";
     image_transform: image_transform, "transform of images";
     policy_source: policy_source, "policy on sources";
     policy_graph: policy_graph, "policy on graphs";

@@ -30,18 +30,16 @@ pub struct Detection {
     pub confidence: Confidence,
     /// For people, one line.
     pub reason: String,
+    /// The frontend is in every build: where it is certain, what others think does not matter.
+    pub is_standard: bool,
 }
 
 /// Longer reasons are cut.
 const REASON_CHARS: usize = 300;
 
 impl Host {
-    /// Whether anybody would answer [`Self::detect`].
-    pub fn detects(&self) -> bool {
-        self.additions().any(|plugin| plugin.hooks.frontend_detect.is_some())
-    }
-
-    /// What the frontends that look for projects say of `context`, the surest first, those equally sure by name.
+    /// What the frontends that look for projects say of `context`, the surest first; of those equally sure, what is in
+    /// every build before the others, and these by name.
     ///
     /// # Errors
     ///
@@ -49,7 +47,10 @@ impl Host {
     pub fn detect(&self, context: &Arc<dyn TreeView>, cancel: &Cancel) -> Result<Vec<Detection>, PlanError> {
         const HOOK: &str = "detect";
         let mut all = Vec::new();
-        for plugin in self.additions().filter(|plugin| plugin.hooks.frontend_detect.is_some()) {
+        for (plugin, is_standard) in self.everybody()? {
+            if plugin.hooks.frontend_detect.is_none() {
+                continue;
+            }
             let limits = self.limits;
             let asked = serve(plugin.component.engine(), None, cancel, |line| {
                 let session = Session::open(line, limits, Platform::default());
@@ -69,9 +70,13 @@ impl Host {
                     Told::Certain => Confidence::Certain,
                 },
                 reason: printable(&answer.reason, REASON_CHARS).replace('\n', " "),
+                is_standard,
             });
         }
-        all.sort_by(|a, b| b.confidence.cmp(&a.confidence).then_with(|| a.frontend.cmp(&b.frontend)));
+        all.sort_by(|a, b| {
+            let rank = |one: &Detection| (one.confidence, one.is_standard);
+            rank(b).cmp(&rank(a)).then_with(|| a.frontend.cmp(&b.frontend))
+        });
         Ok(all)
     }
 }

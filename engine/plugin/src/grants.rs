@@ -17,6 +17,9 @@ pub enum Capability {
 impl Capability {
     pub(crate) const ALL: [Self; 4] = [Self::Context, Self::Instructions, Self::Resolve, Self::Solve];
 
+    /// What a preset that ships with kiln has: to build a project it has to ask the project's own tools about it.
+    pub(crate) const PRESET: [Self; 3] = [Self::Context, Self::Resolve, Self::Solve];
+
     /// What a plugin has that was named by the person, or only by the build file.
     pub(crate) fn usual(is_frontend: bool, by_person: bool) -> &'static [Self] {
         match (is_frontend, by_person) {

@@ -20,6 +20,7 @@ mod contract;
 mod convert;
 mod detect;
 mod dispatch;
+mod eject;
 mod engine;
 mod error;
 mod grants;
@@ -43,6 +44,7 @@ pub use cache::Compiling;
 pub use check::CheckReport;
 pub use componentize::{ComponentizeError, componentize};
 pub use detect::{Confidence, Detection};
+pub use eject::EjectedFile;
 pub use engine::{CompileError, compile};
 pub use error::{
     DeriveError, Failure, LoadError, PlanError, PluginError, PluginId, PolicyError, Refusal, TransformError,
@@ -52,7 +54,7 @@ pub use kiln_core::Digest;
 pub use limits::Limits;
 pub use options::OptionError;
 pub use outline::{ArgumentInfo, Need, Outline, TargetInfo};
-pub use plugins::{Addition, Builtin, Host, read_component};
+pub use plugins::{Addition, Builtin, Host, Presence, read_component};
 pub use policy::{
     Asking, BuildFacts, Change, ChangeKind, ExecLimits, ExecVerdict, ExportFacts, FoundSource, HistoryLine,
     ImageFacts, LayerInfo, Point, Policy, PolicySource, SourceCheck, SourceVerdict,

@@ -44,6 +44,9 @@ pub(crate) const FILE_BYTES: usize = 16 << 20;
 /// One string of an answer.
 pub(crate) const STRING_BYTES: usize = 16 << 20;
 pub(crate) const DIAGNOSTICS: usize = 10_000;
+/// Files that one frontend writes for the user, and the longest path of one.
+pub(crate) const EJECTED: usize = 1_000;
+pub(crate) const PATH_BYTES: usize = 4_096;
 
 /// Calls on trees per call of the component.
 pub(crate) const TREE_CALLS: u32 = 100_000;

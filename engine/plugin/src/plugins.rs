@@ -23,7 +23,7 @@ use crate::dispatch::{Definer, Registry};
 use crate::error::{CallError, Failure, LoadError, PlanError, PluginError, PluginId, Refusal};
 use crate::grants::{Capability, Grant, Granted};
 use crate::limits::{self, Limits};
-use crate::options::{self, OptionError};
+use crate::options;
 use crate::record::Recorder;
 use crate::shape::{self, Shape};
 use crate::state::Session;
@@ -38,11 +38,21 @@ pub struct Builtin {
     pub wasm: &'static [u8],
     /// SHA-256 of `wasm`.
     pub digest: [u8; 32],
-    /// Not there until somebody asks for it by name, and then a plugin like any other.
-    pub on_request: bool,
+    pub presence: Presence,
     /// What [`crate::compile`] made of `wasm`, or nothing. It is run as it is: put nothing else here. Loads fastest when
     /// it begins on a page.
     pub aot: &'static [u8],
+}
+
+/// When a component that is part of the program takes part in a build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// In every build.
+    Always,
+    /// A frontend for projects without a build file: loaded when a directory has none, or when somebody names it.
+    Preset,
+    /// Not there until somebody asks for it by name, and then a plugin like any other.
+    OnRequest,
 }
 
 /// Knows the plugins of a build, and asks them. A value: a clone with one more plugin is another host, and no lock is held
@@ -116,10 +126,14 @@ impl Host {
             cache: Cache::new(cache),
             builtins: builtins
                 .iter()
-                .filter(|builtin| !builtin.on_request)
+                .filter(|builtin| builtin.presence != Presence::OnRequest)
                 .map(|builtin| Shipped { builtin: *builtin, loaded: Arc::default() })
                 .collect(),
-            shelf: builtins.iter().filter(|builtin| builtin.on_request).copied().collect(),
+            shelf: builtins
+                .iter()
+                .filter(|builtin| builtin.presence == Presence::OnRequest)
+                .copied()
+                .collect(),
             added: Vec::new(),
             grants: Vec::new(),
             options: Vec::new(),
@@ -143,12 +157,16 @@ impl Host {
         self.cache.on_compiling(hear);
     }
 
-    /// Lets a plugin that is added later have something.
+    /// Lets a plugin that is added later have something, or bounds what a preset has.
     pub fn grant(&mut self, plugin: &str, grant: Grant) {
         self.grants.push((plugin.to_owned(), grant));
+        // One that was loaded before was linked to what it had then.
+        for shipped in self.builtins.iter_mut().filter(|shipped| shipped.builtin.name == plugin) {
+            shipped.loaded = Arc::default();
+        }
     }
 
-    /// Sets an option of a plugin that is added later, in place of what its addition says.
+    /// Sets an option of a preset, or of a plugin that is added later, in place of what its addition says.
     pub fn set_option(&mut self, plugin: &str, name: &str, value: &str) {
         self.options.push((plugin.to_owned(), (name.to_owned(), value.to_owned())));
     }
@@ -158,21 +176,31 @@ impl Host {
         self.preferred.push((keyword.to_owned(), plugin.to_owned()));
     }
 
-    /// The component of a plugin that came with the program and is there on request.
+    /// The component of a plugin that came with the program and is not in every build anyway.
     ///
     /// # Errors
     ///
     /// The names of those that there are.
     pub fn on_request(&self, name: &str) -> Result<&'static [u8], Vec<&'static str>> {
-        match self.shelf.iter().find(|builtin| builtin.name == name) {
+        match self.requestable().find(|builtin| builtin.name == name) {
             Some(builtin) => Ok(builtin.wasm),
-            None => Err(self.shelf.iter().map(|builtin| builtin.name).collect()),
+            None => Err(self.requestable().map(|builtin| builtin.name).collect()),
         }
+    }
+
+    fn requestable(&self) -> impl Iterator<Item = &Builtin> {
+        let presets = self.builtins.iter().map(|shipped| &shipped.builtin);
+        presets.filter(|builtin| builtin.presence == Presence::Preset).chain(&self.shelf)
+    }
+
+    fn is_preset(&self, digest: &Digest) -> bool {
+        self.requestable()
+            .any(|builtin| builtin.presence == Presence::Preset && builtin.digest == *digest.as_bytes())
     }
 
     /// The code of a component that came with the program, if it is for this processor.
     fn precompiled(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
-        let builtin = self.shelf.iter().find(|builtin| builtin.digest == *digest.as_bytes())?;
+        let builtin = self.requestable().find(|builtin| builtin.digest == *digest.as_bytes())?;
         if builtin.aot.is_empty() { None } else { aot::embedded(engine, builtin.aot).ok() }
     }
 
@@ -216,13 +244,20 @@ impl Host {
         {
             return Ok(known.summary.clone());
         }
-        if self.known_names().contains(called) {
+        // A preset that is asked for takes its own place, with what is said of it here.
+        let is_preset = self.is_preset(&candidate.id.digest);
+        let same =
+            |shipped: &&Shipped| is_preset && shipped.builtin.digest == *candidate.id.digest.as_bytes();
+        let in_its_place = self.builtins.iter().find(same).is_some_and(|own| own.builtin.name == called);
+        if self.known_names().contains(called) && !in_its_place {
             return Err(refuse(Refusal::NameTaken(called.to_owned())));
         }
         let is_frontend = candidate.summary.kinds.contains(&"frontend");
-        let by_name = self.grants.iter().filter(|(plugin, _)| plugin == called).map(|(_, grant)| grant);
-        let usual = Capability::usual(is_frontend, !addition.by_build_file);
-        let granted = Granted::of(usual, addition.grants.iter().chain(by_name));
+        let usual = match is_preset {
+            true => &Capability::PRESET,
+            false => Capability::usual(is_frontend, !addition.by_build_file),
+        };
+        let granted = Granted::of(usual, addition.grants.iter().chain(self.grants_of(called)));
         for capability in contract::capabilities(&candidate.shape) {
             if !granted.has(capability) {
                 return Err(refuse(Refusal::NotGranted { capability, name: called.to_owned() }));
@@ -252,11 +287,16 @@ impl Host {
         Ok(candidate.summary)
     }
 
-    /// What was said about plugins that are not there.
+    /// What was said by name about one plugin.
+    fn grants_of<'h>(&'h self, plugin: &str) -> impl Iterator<Item = &'h Grant> {
+        self.grants.iter().filter(move |(named, _)| named == plugin).map(|(_, grant)| grant)
+    }
+
+    /// What was said about plugins that are not there, or that cannot be said of those that ship with kiln.
     ///
     /// # Errors
     ///
-    /// [`LoadError::NoSuchPlugin`].
+    /// [`LoadError::NoSuchPlugin`], or that a plugin does not have an option.
     pub fn check_names(&self) -> Result<(), LoadError> {
         let grants = self.grants.iter().map(|(plugin, grant)| (plugin, format!("`{grant}`")));
         let options = self.options.iter().map(|(plugin, (name, _))| (plugin, format!("the option `{name}`")));
@@ -264,9 +304,24 @@ impl Host {
         let preferred =
             self.preferred.iter().map(|(word, plugin)| (plugin, format!("the instruction `{word}`")));
         match grants.chain(options).chain(preferred).find(|(plugin, _)| !known.contains(plugin.as_str())) {
-            None => Ok(()),
-            Some((plugin, what)) => Err(self.no_such_plugin(plugin, what)),
+            None => {}
+            Some((plugin, what)) => return Err(self.no_such_plugin(plugin, what)),
         }
+        for shipped in self.shipped_in_use() {
+            let set = self.options_of(shipped.builtin.name, Vec::new());
+            if !set.is_empty() {
+                let plugin = self.shipped(shipped)?;
+                self.checked(plugin, &set)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses options that a plugin which ships with kiln does not have.
+    fn checked(&self, shipped: &Arc<Plugin>, set: &[(String, String)]) -> Result<(), LoadError> {
+        options::check(&self.about(shipped)?.info.options, set).map(drop).map_err(|error| {
+            LoadError::Refused { plugin: Box::new(shipped.id.clone()), refusal: error.into() }
+        })
     }
 
     /// Sets options of a frontend that is there already, where nobody has set them.
@@ -279,30 +334,21 @@ impl Host {
             return match (self.by_name(plugin)?, options.first()) {
                 (_, None) => Ok(()),
                 (Some(shipped), _) => {
-                    let id = Box::new(shipped.id.clone());
-                    let checked = options::check(&self.about(&shipped)?.info.options, options);
-                    let refused =
-                        |error: OptionError| LoadError::Refused { plugin: id, refusal: error.into() };
-                    checked.map(drop).map_err(refused)
+                    let set = merged(&shipped.id, &self.options_of(plugin, Vec::new()), options)?;
+                    self.checked(&shipped, &set)?;
+                    self.options.retain(|(named, _)| named != plugin);
+                    self.options.extend(set.into_iter().map(|option| (plugin.to_owned(), option)));
+                    Ok(())
                 }
                 (None, Some((name, _))) => Err(self.no_such_plugin(plugin, format!("the option `{name}`"))),
             };
         };
         let added = &self.added[index];
-        let refuse = |refusal| LoadError::Refused { plugin: Box::new(added.plugin.id.clone()), refusal };
-        let values = |list: &[(String, String)], name: &str| -> Vec<String> {
-            list.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
-        };
-        let mut set = added.set.clone();
-        for (name, value) in options {
-            let known = values(&added.set, name);
-            if known.is_empty() {
-                set.push((name.clone(), value.clone()));
-            } else if known != values(options, name) {
-                return Err(refuse(Refusal::OptionSet(name.clone())));
-            }
-        }
-        options::check(&added.specs, &set).map_err(|error| refuse(error.into()))?;
+        let set = merged(&added.plugin.id, &added.set, options)?;
+        options::check(&added.specs, &set).map_err(|error| LoadError::Refused {
+            plugin: Box::new(added.plugin.id.clone()),
+            refusal: error.into(),
+        })?;
         self.added[index] = Arc::new(Added { set, ..Added::clone(added) });
         Ok(())
     }
@@ -333,13 +379,18 @@ impl Host {
         said: &[(String, String)],
     ) -> Result<Vec<(String, String)>, PlanError> {
         let added = self.added.iter().find(|added| Arc::ptr_eq(&added.plugin, plugin));
+        let mut options = match added {
+            Some(added) => added.set.clone(),
+            None => self.options_of(&plugin.id.name, Vec::new()),
+        };
         let specs = match added {
             Some(added) => added.specs.clone(),
-            // Asked about itself only when somebody thinks that it has options.
-            None if said.is_empty() => return Ok(Vec::new()),
+            // What is in every build is asked about itself only when somebody thinks that it has options.
+            None if said.is_empty() && options.is_empty() && !self.is_preset(&plugin.id.digest) => {
+                return Ok(Vec::new());
+            }
             None => self.about(plugin)?.info.options,
         };
-        let mut options = added.map(|added| added.set.clone()).unwrap_or_default();
         options.retain(|(name, _)| !said.iter().any(|(known, _)| known == name));
         options.extend_from_slice(said);
         let wrong = |error| PlanError::Options { plugin: Box::new(plugin.id.clone()), error };
@@ -351,6 +402,24 @@ impl Host {
     /// Those that do not ship with kiln.
     pub(crate) fn additions(&self) -> impl Iterator<Item = &Arc<Plugin>> {
         self.all_added().map(|added| &added.plugin)
+    }
+
+    /// Those that ship with kiln, but for presets in whose place there is an addition.
+    fn shipped_in_use(&self) -> impl Iterator<Item = &Shipped> {
+        self.builtins.iter().filter(|shipped| self.added(shipped.builtin.name).is_none())
+    }
+
+    /// Every component there is, and whether it is in every build.
+    ///
+    /// # Errors
+    ///
+    /// When a built-in component does not work here.
+    pub(crate) fn everybody(&self) -> Result<Vec<(&Arc<Plugin>, bool)>, LoadError> {
+        let shipped = self
+            .shipped_in_use()
+            .map(|shipped| Ok((self.shipped(shipped)?, shipped.builtin.presence == Presence::Always)));
+        let added = self.additions().map(|plugin| Ok((plugin, false)));
+        shipped.chain(added).collect()
     }
 
     /// Whether the plugin of this name is a frontend; `None` where there is none of this name.
@@ -416,7 +485,7 @@ impl Host {
     /// When a built-in component does not work here.
     pub fn plugins(&self) -> Result<Vec<PluginSummary>, LoadError> {
         let mut all = Vec::new();
-        for shipped in &self.builtins {
+        for shipped in self.shipped_in_use() {
             let plugin = self.shipped(shipped)?;
             let about = self.about(plugin)?;
             let shape = shape::read(shipped.builtin.wasm)
@@ -426,6 +495,20 @@ impl Host {
         }
         all.extend(self.added.iter().map(|added| added.summary.clone()));
         Ok(all)
+    }
+
+    /// What ships with kiln and is in no build until somebody asks for it.
+    ///
+    /// # Errors
+    ///
+    /// When a built-in component does not work here.
+    pub fn shelved(&self) -> Result<Vec<PluginSummary>, LoadError> {
+        let engine = engine("plugin")?;
+        let candidate = |builtin: &Builtin| {
+            let found = self.candidate(engine, Some(builtin.name), builtin.name, builtin.wasm, None)?;
+            Ok(PluginSummary { builtin: true, ..found.summary })
+        };
+        self.shelf.iter().map(candidate).collect()
     }
 
     fn known_names(&self) -> BTreeSet<&str> {
@@ -522,7 +605,11 @@ impl Host {
                 Some(component) => component,
                 None => self.cache.component(engine, builtin.name, &id.digest, builtin.wasm)?,
             };
-            Plugin::link(id.clone(), engine, component, Granted::everything())
+            let granted = match builtin.presence {
+                Presence::Preset => Granted::of(&Capability::PRESET, self.grants_of(builtin.name)),
+                Presence::Always | Presence::OnRequest => Granted::everything(),
+            };
+            Plugin::link(id.clone(), engine, component, granted)
         };
         let plugin =
             load().map_err(|refusal| LoadError::Refused { plugin: Box::new(id.clone()), refusal })?;
@@ -552,25 +639,17 @@ impl Host {
 
     /// Every component that exports a frontend, by name.
     pub(crate) fn frontends(&self) -> Result<Vec<String>, LoadError> {
-        let mut names = Vec::new();
-        for shipped in &self.builtins {
-            let plugin = self.shipped(shipped)?;
-            if plugin.hooks.frontend.is_some() {
-                names.push(plugin.id.name.clone());
-            }
-        }
-        for added in &self.added {
-            if added.plugin.hooks.frontend.is_some() {
-                names.push(added.plugin.id.name.clone());
-            }
-        }
-        Ok(names)
+        let all = self.everybody()?;
+        let frontends = all.iter().filter(|(plugin, _)| plugin.hooks.frontend.is_some());
+        Ok(frontends.map(|(plugin, _)| plugin.id.name.clone()).collect())
     }
 
     /// Components with instructions; those from files have said already what they define.
     pub(crate) fn definers(&self) -> Result<Vec<Definer>, LoadError> {
         let mut all = Vec::new();
-        for shipped in &self.builtins {
+        // A preset has none, and is not loaded to find that out.
+        let in_all = self.builtins.iter().filter(|shipped| shipped.builtin.presence == Presence::Always);
+        for shipped in in_all {
             let plugin = self.shipped(shipped)?;
             if plugin.hooks.instruction.is_some() {
                 all.push(Definer { plugin: Arc::clone(plugin), descriptors: None });
@@ -595,6 +674,32 @@ impl Host {
     pub(crate) fn registry(&self) -> &OnceLock<Arc<Registry>> {
         &self.registry
     }
+}
+
+/// The options that somebody set, and those of `more` about which nobody has said anything.
+///
+/// # Errors
+///
+/// One of `more` that is set to something else.
+fn merged(
+    plugin: &PluginId,
+    set: &[(String, String)],
+    more: &[(String, String)],
+) -> Result<Vec<(String, String)>, LoadError> {
+    let values = |list: &[(String, String)], name: &str| -> Vec<String> {
+        list.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    };
+    let mut all = set.to_vec();
+    for (name, value) in more {
+        let known = values(set, name);
+        if known.is_empty() {
+            all.push((name.clone(), value.clone()));
+        } else if known != values(more, name) {
+            let refusal = Refusal::OptionSet(name.clone());
+            return Err(LoadError::Refused { plugin: Box::new(plugin.clone()), refusal });
+        }
+    }
+    Ok(all)
 }
 
 /// A file with a component. It may be a pipe, and has an end in any case.

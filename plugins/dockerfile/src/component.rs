@@ -1,9 +1,11 @@
 //! The frontend as a component: the exports, and the host as its imports offer it.
 
-use kiln_sdk::plugin::{Check, Frontend, Outline as OutlineExport, Plugin};
+use kiln_sdk::plugin::{Check, Detect, Frontend, Outline as OutlineExport, Plugin};
 use kiln_sdk::wit::describe::{Example, PluginInfo, Rule};
 use kiln_sdk::wit::diagnostics::{Diagnostic, Severity};
-use kiln_sdk::wit::frontend_types::{BuildFailure, BuildRequest, BuildResult, Outline, TargetInfo};
+use kiln_sdk::wit::frontend_types::{
+    BuildFailure, BuildRequest, BuildResult, Confidence, Detection, Outline, TargetInfo,
+};
 use kiln_sdk::wit::graph::ContextSource;
 use kiln_sdk::wit::instruction_types::{Descriptor, InstructionError, Invocation, Outcome, Statement};
 use kiln_sdk::wit::source_types::{ContextInfo, ImageInfo, ImageRequest};
@@ -13,7 +15,7 @@ use kiln_sdk::wit::{contexts, instructions, resolver};
 
 use crate::findings::{CHECKS, EXPERIMENTAL, url};
 use crate::host::{Host, Remote};
-use crate::{answer, outline};
+use crate::{answer, load, outline};
 
 /// How much of a file is asked for at a time.
 const READ_BYTES: u32 = 4 << 20;
@@ -140,6 +142,16 @@ impl OutlineExport for Dockerfile {
     }
 }
 
+impl Detect for Dockerfile {
+    fn detect(context: &Tree) -> Detection {
+        let (confidence, reason) = match load::FILE_NAMES.iter().find(|name| context.stat(name).is_ok()) {
+            Some(name) => (Confidence::Certain, format!("`{name}` found")),
+            None => (Confidence::No, format!("looked for {}", load::quoted(&load::FILE_NAMES))),
+        };
+        Detection { confidence, reason }
+    }
+}
+
 /// The functions that the host offers to the component.
 struct Imports;
 
@@ -211,4 +223,4 @@ fn read(tree: &Tree, path: &str) -> Result<Option<Vec<u8>>, HostError> {
     }
 }
 
-kiln_sdk::export_checking_frontend!(Dockerfile);
+kiln_sdk::export_detecting_frontend!(Dockerfile);

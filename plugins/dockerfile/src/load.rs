@@ -73,12 +73,16 @@ fn select(host: &dyn Host, asked: &str) -> Result<(String, Vec<u8>), Diagnostic>
         }
     }
     let help = "name another file with `-f`, or the directory that holds it as the build context";
-    let looked: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-    let message = match looked.as_slice() {
-        [one] => format!("there is no build file {one}"),
-        several => format!("there is no build file: looked for {}", several.join(", ")),
+    let message = match names.as_slice() {
+        [one] => format!("there is no build file `{one}`"),
+        several => format!("there is no build file: looked for {}", quoted(several)),
     };
     Err(Diagnostic::error("no-build-file", message).help(help))
+}
+
+/// Names as messages list them.
+pub fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Lines that are not UTF-8 (§2.1). In comments and in the name of an author, where old files have them, they do no

@@ -178,6 +178,17 @@ world! { $
 }
 
 world! { $
+    /// As [`export_checking_frontend!`](crate::export_checking_frontend), for a type that implements
+    /// [`Detect`](crate::plugin::Detect) as well.
+    export_detecting_frontend, DETECTING_FRONTEND = "/detecting-frontend-plugin.world":
+        describe __export_kiln_plugin_describe_0_1_0_cabi
+        frontend __export_kiln_plugin_frontend_0_1_0_cabi
+        frontend_check __export_kiln_plugin_frontend_check_0_1_0_cabi
+        frontend_outline __export_kiln_plugin_frontend_outline_0_1_0_cabi
+        frontend_detect __export_kiln_plugin_frontend_detect_0_1_0_cabi
+}
+
+world! { $
     /// As [`export_frontend!`](crate::export_frontend), for a type that implements [`Check`](crate::plugin::Check),
     /// [`Detect`](crate::plugin::Detect) and [`Derive`](crate::plugin::Derive) as well.
     export_composing_frontend, COMPOSING_FRONTEND = "/composing-frontend-plugin.world":

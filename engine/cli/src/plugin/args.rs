@@ -34,7 +34,7 @@ pub enum PluginCommand {
     },
     /// Show what a plugin is and what it asks for, granting it nothing
     Inspect {
-        /// A file, oci://REGISTRY/REPOSITORY[:TAG][@DIGEST], or the name of a plugin that ships with kiln
+        /// A file, oci://REGISTRY/REPOSITORY[:TAG][@DIGEST], or a plugin that ships with kiln: NAME or builtin:NAME
         plugin: String,
         #[arg(long, value_enum, default_value = "text")]
         format: Format,

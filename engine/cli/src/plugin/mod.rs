@@ -31,7 +31,13 @@ pub fn run(command: &PluginCommand, config: &Config, driver: &Driver, cancel: &C
             let args = PluginArgs { plugins: plugins.clone(), ..PluginArgs::default() };
             driver.set_up_plugins(&loading::setup(config, &Project::default(), &args, allow)?)?;
             let (plugins, pulled) = (driver.plugins()?, driver.pulled_plugins()?);
-            show::list(&plugins, &driver.plugins_of_registries(), &pulled, *format)?;
+            show::list(
+                &plugins,
+                &driver.shelved_plugins()?,
+                &driver.plugins_of_registries(),
+                &pulled,
+                *format,
+            )?;
         }
         PluginCommand::Inspect { plugin, format } if plugin.starts_with(PLUGIN_SCHEME) => {
             let inspected = driver.inspect_remote_plugin(&plugin_reference(plugin)?)?;

@@ -2,15 +2,16 @@
 
 use anyhow::Result;
 use kiln_core::ImageRef;
-use kiln_driver::{InspectedPlugin, PLUGIN_SCHEME, PluginSummary, PulledPlugin};
+use kiln_driver::{InspectedPlugin, PLUGIN_SCHEME, PluginOption, PluginSummary, PulledPlugin};
 use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::table;
 
-/// `sources` tells which of `plugins` are from registries; of `pulled`, those are shown that no build would have anyway.
+/// `shelved` ship with kiln and are in no build until somebody asks for them. `sources` tells which of `plugins` are from registries; of `pulled`, those are shown that no build would have anyway.
 pub fn list(
     plugins: &[PluginSummary],
+    shelved: &[PluginSummary],
     sources: &[(String, ImageRef)],
     pulled: &[PulledPlugin],
     format: Format,
@@ -34,7 +35,12 @@ pub fn list(
             value["source"] = json!(source(plugin));
             value
         });
-        let plugins = had.chain(pulled.iter().flat_map(of_registry));
+        let on_request = shelved.iter().map(|plugin| {
+            let mut value = summary(plugin);
+            value["source"] = json!(format!("builtin:{}", plugin.name));
+            value
+        });
+        let plugins = had.chain(on_request).chain(pulled.iter().flat_map(of_registry));
         return table::put(&format!("{:#}\n", json!(plugins.collect::<Vec<Value>>())));
     }
     let row = |plugin: &PluginSummary, from: &str| {
@@ -53,6 +59,7 @@ pub fn list(
         None => "file".to_owned(),
     };
     let mut rows: Vec<_> = plugins.iter().map(|plugin| row(plugin, &from(plugin))).collect();
+    rows.extend(shelved.iter().map(|plugin| row(plugin, &format!("builtin:{}", plugin.name))));
     for plugin in &pulled {
         rows.extend(plugin.names.iter().map(|name| {
             let from = format!("{PLUGIN_SCHEME}{name}");
@@ -141,7 +148,44 @@ pub fn inspect(plugin: &PluginSummary, format: Format) -> Result<()> {
             text.push_str(&format!("{name:<13} {}\n", values.join(" ")));
         }
     }
+    if !plugin.options.is_empty() {
+        let row =
+            |option: &PluginOption| vec![format!("  {}", option.name), takes(option), option.summary.clone()];
+        let rows: Vec<Vec<String>> = plugin.options.iter().map(row).collect();
+        text.push('\n');
+        text.push_str(&table::text(&["OPTION", "VALUE", "MEANING"], &[], &rows));
+    }
     table::put(&text)
+}
+
+/// What an option is when nobody sets it, or what it can be.
+fn takes(option: &PluginOption) -> String {
+    let mut words = Vec::new();
+    if !option.choices.is_empty() {
+        words.push(option.choices.join("|"));
+    }
+    match (&*option.preset, option.sensitive) {
+        ("", _) if option.required => words.push("required".to_owned()),
+        ("", _) => {}
+        (_, true) => words.push("[secret]".to_owned()),
+        (preset, false) => words.push(format!("[{preset}]")),
+    }
+    if option.repeatable {
+        words.push("…".to_owned());
+    }
+    if words.is_empty() { "-".to_owned() } else { words.join(" ") }
+}
+
+fn option_json(option: &PluginOption) -> Value {
+    json!({
+        "name": option.name,
+        "summary": option.summary,
+        "default": option.preset,
+        "required": option.required,
+        "choices": option.choices,
+        "sensitive": option.sensitive,
+        "repeatable": option.repeatable,
+    })
 }
 
 fn keywords(plugin: &PluginSummary) -> Vec<&str> {
@@ -160,5 +204,6 @@ fn summary(plugin: &PluginSummary) -> Value {
         "instructions": keywords(plugin),
         "capabilities": plugin.capabilities,
         "imports": plugin.imports,
+        "options": plugin.options.iter().map(option_json).collect::<Vec<_>>(),
     })
 }

@@ -40,6 +40,10 @@ struct State {
     vertices: BTreeMap<VertexId, Shown>,
     tasks: BTreeMap<u64, Task>,
     diagnostics: Vec<Diagnostic>,
+    /// Why the plan is what it is, as far as that has not been shown.
+    reasons: Vec<Diagnostic>,
+    /// A step of the plan was started: what would be done is of interest.
+    under_way: bool,
     /// Lines on the terminal that the next frame overwrites.
     drawn: usize,
     last_frame: Option<Instant>,
@@ -142,6 +146,8 @@ impl Progress {
             vertices: BTreeMap::new(),
             tasks: BTreeMap::new(),
             diagnostics: Vec::new(),
+            reasons: Vec::new(),
+            under_way: false,
             drawn: 0,
             last_frame: None,
         };
@@ -165,6 +171,12 @@ impl Progress {
         self.lock().diagnostics.clone()
     }
 
+    /// Reasons for the plan that have not been shown, each once. Of a build that did nothing, only if it `failed`.
+    pub fn reasons(&self, failed: bool) -> Vec<Diagnostic> {
+        let mut state = self.lock();
+        if state.under_way || failed { std::mem::take(&mut state.reasons) } else { Vec::new() }
+    }
+
     /// The end of what a step wrote, and whether there was more before it.
     pub fn log_tail(&self, vertex: VertexId) -> (Vec<String>, bool) {
         match self.lock().vertices.get(&vertex) {
@@ -183,7 +195,7 @@ impl EventSink for Progress {
         let mut state = self.lock();
         match self.mode {
             Mode::Rawjson => rawjson::write(&state, &event),
-            Mode::Plain => plain::write(&state, &event),
+            Mode::Plain => plain::write(&mut state, &event),
             Mode::Tty | Mode::Quiet => {}
         }
         let completed = state.take(&event);
@@ -213,6 +225,7 @@ impl State {
                 }
             }
             Event::Started { vertex, reason } => {
+                self.under_way |= !self.reasons.is_empty();
                 if let Some(shown) = self.vertices.get_mut(vertex) {
                     shown.started = Some(Instant::now());
                     shown.reason = reason.as_deref().map(in_line);
@@ -258,6 +271,7 @@ impl State {
                     self.diagnostics.push(diagnostic.clone());
                 }
             }
+            Event::Reason(reason) => self.reasons.push(reason.clone()),
         }
         Vec::new()
     }

@@ -4,13 +4,14 @@ use kiln_core::Event;
 use kiln_core::event::Ending;
 
 use super::{State, put, seconds};
+use crate::report;
 
 /// Before the event is taken in: nothing needs to be said yet but for names that appear for the first time.
-pub(super) fn write(state: &State, event: &Event) {
-    if let Event::Started { vertex, reason } = event
-        && let Some(shown) = state.vertices.get(vertex)
-    {
-        let mut text = format!("#{} {}\n", shown.number, shown.name);
+pub(super) fn write(state: &mut State, event: &Event) {
+    if let Event::Started { vertex, reason } = event {
+        let mut text: String = state.reasons.drain(..).map(|reason| report::reason(&reason)).collect();
+        let Some(shown) = state.vertices.get(vertex) else { return put(&text) };
+        text.push_str(&format!("#{} {}\n", shown.number, shown.name));
         if let Some(reason) = reason {
             text.push_str(&format!("#{} because {reason}\n", shown.number));
         }

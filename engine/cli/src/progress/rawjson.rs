@@ -29,7 +29,7 @@ pub(super) fn write(state: &State, event: &Event) {
             json!({ "event": "progress", "task": id, "current": current, "total": total })
         }
         Event::End { id, ok } => json!({ "event": "end", "task": id, "ok": ok }),
-        Event::Diagnostic(diagnostic) => {
+        Event::Diagnostic(diagnostic) | Event::Reason(diagnostic) => {
             json!({ "event": "diagnostic", "diagnostic": diagnostic_json(diagnostic) })
         }
     };

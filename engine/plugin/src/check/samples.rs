@@ -22,7 +22,8 @@ pub(crate) fn arguments(hook: &str, keywords: &[String], options: &[(String, Str
         "frontend.build"
         | "frontend-check.check"
         | "frontend-outline.list-targets"
-        | "frontend-outline.describe-target" => vec![request(options)],
+        | "frontend-outline.describe-target"
+        | "frontend-eject.eject" => vec![request(options)],
         "frontend-detect.detect" => vec![json!({ "tree": 0 })],
         "policy-source.check-source" => {
             let check = json!({

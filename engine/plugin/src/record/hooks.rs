@@ -26,7 +26,7 @@ use wit::policy_types::{BuildFacts, ExportFacts, ImageFacts, LayerInfo, SourceCh
 type Exported = fn(&Plugin) -> bool;
 
 /// Every hook that can be asked, as records name it.
-pub(crate) const HOOKS: [(&str, Exported); 17] = [
+pub(crate) const HOOKS: [(&str, Exported); 18] = [
     ("describe.describe", |plugin| plugin.hooks.describe.is_some()),
     ("instruction.instructions", |plugin| plugin.hooks.instruction.is_some()),
     ("instruction.validate", |plugin| plugin.hooks.instruction.is_some()),
@@ -37,6 +37,7 @@ pub(crate) const HOOKS: [(&str, Exported); 17] = [
     ("frontend-outline.list-targets", |plugin| plugin.hooks.frontend_outline.is_some()),
     ("frontend-outline.describe-target", |plugin| plugin.hooks.frontend_outline.is_some()),
     ("frontend-detect.detect", |plugin| plugin.hooks.frontend_detect.is_some()),
+    ("frontend-eject.eject", |plugin| plugin.hooks.frontend_eject.is_some()),
     ("policy-source.check-source", |plugin| plugin.hooks.policy_source.is_some()),
     ("policy-graph.check-graph", |plugin| plugin.hooks.policy_graph.is_some()),
     ("policy-exec.check-exec", |plugin| plugin.hooks.policy_exec.is_some()),
@@ -185,6 +186,7 @@ pub(crate) fn ask(
             let guest = instance.frontend_detect()?;
             write(&instance.call(hook, |store| guest.call_detect(store, context))?)
         }
+        "frontend-eject.eject" => call!(frontend_eject.call_eject(request: BuildRequest)),
         "policy-source.check-source" => {
             call!(policy_source.call_check_source(build: BuildFacts, check: SourceCheck))
         }
