@@ -13,8 +13,13 @@ const WASM: &str = "wasm32-unknown-unknown";
 
 /// What each component calls itself, which is also the directory of its package `kiln-NAME`, and when it is there: a
 /// variant of `Presence`.
-const COMPONENTS: [(&str, &str); 3] =
-    [("dockerfile", "Always"), ("instructions", "Always"), ("policy", "OnRequest")];
+const COMPONENTS: [(&str, &str); 5] = [
+    ("dockerfile", "Always"),
+    ("instructions", "Always"),
+    ("go", "Preset"),
+    ("java", "Preset"),
+    ("policy", "OnRequest"),
+];
 
 /// Directories of what components are made of.
 const LIBRARIES: [&str; 3] = ["sdk", "closure", "preset"];

@@ -463,6 +463,33 @@ mod as_root {
     }
 
     #[test]
+    fn presets_that_ship_with_kiln_are_listed_and_told_what_they_know() {
+        needs_root!();
+        let (space, options) = (project(), words());
+        let listed = space.kiln(&["plugin", "ls"]).ok();
+        for line in ["go ", "java ", "builtin:policy"] {
+            assert!(listed.text().contains(line), "no `{line}`\n{listed}");
+        }
+        for name in ["builtin:go", "go", "java"] {
+            let inspected = space.kiln(&["plugin", "inspect", name]).ok();
+            for text in ["OPTION", "  builder", "  user", "[65532:65532]"] {
+                assert!(inspected.text().contains(text), "no `{text}`\n{inspected}");
+            }
+        }
+        space.kiln(&["plugin", "inspect", "builtin:nothing"]).ends(1).says(&["`nothing`", "kiln plugin ls"]);
+        // Said of one by name, whether it is asked or not.
+        space.build(&with(&options, &["--opt=go.nonsense=1"])).ends(1).says(&["go", "no option `nonsense`"]);
+        space.write("kiln.toml", "frontend = \"go\"\n[options]\nnonsense = 1\n");
+        space.build(&[]).ends(1).says(&["kiln.toml", "no option `nonsense`"]);
+        fs::remove_file(space.context().join("kiln.toml")).expect("the file goes");
+        // One from elsewhere takes the place of the one that ships with kiln.
+        let instead = format!("go={}", options[1]);
+        let ran = space.build(&["--plugin", &instead, "--allow=plugin.solve=go", "-t", "it"]).ok();
+        ran.says(&["go: 3 words", "with plugin go@"]);
+        space.build(&["--plugin=builtin:go"]).ends(1).says(&["no-build-file", "`go`: ", "`java`: "]);
+    }
+
+    #[test]
     fn what_serves_is_asked_under_both_runtimes() {
         needs_root!();
         let space = TestSpace::with_bases(&["busybox"]);

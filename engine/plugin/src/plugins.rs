@@ -244,14 +244,13 @@ impl Host {
         {
             return Ok(known.summary.clone());
         }
-        // A preset that is asked for takes its own place, with what is said of it here.
-        let is_preset = self.is_preset(&candidate.id.digest);
-        let same =
-            |shipped: &&Shipped| is_preset && shipped.builtin.digest == *candidate.id.digest.as_bytes();
-        let in_its_place = self.builtins.iter().find(same).is_some_and(|own| own.builtin.name == called);
-        if self.known_names().contains(called) && !in_its_place {
+        // What somebody asks for under the name of a preset takes its place.
+        let stays = |shipped: &Shipped| shipped.builtin.presence == Presence::Always;
+        let mut standard = self.builtins.iter().filter(|shipped| stays(shipped));
+        if self.added(called).is_some() || standard.any(|shipped| shipped.builtin.name == called) {
             return Err(refuse(Refusal::NameTaken(called.to_owned())));
         }
+        let is_preset = self.is_preset(&candidate.id.digest);
         let is_frontend = candidate.summary.kinds.contains(&"frontend");
         let usual = match is_preset {
             true => &Capability::PRESET,
