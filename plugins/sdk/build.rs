@@ -32,6 +32,14 @@ const OWN_WORLDS: &str = "
         export kiln:plugin/derive@0.1.0;
     }
 
+    world ejecting-frontend-plugin {
+        include kiln:plugin/frontend-plugin@0.1.0;
+        export kiln:plugin/frontend-check@0.1.0;
+        export kiln:plugin/frontend-outline@0.1.0;
+        export kiln:plugin/frontend-detect@0.1.0;
+        export kiln:plugin/frontend-eject@0.1.0;
+    }
+
     world deriving-frontend-plugin {
         include kiln:plugin/frontend-plugin@0.1.0;
         export kiln:plugin/derive@0.1.0;

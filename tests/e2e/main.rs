@@ -36,6 +36,7 @@ mod planning;
 mod plugins;
 mod policies;
 mod presets;
+mod presets_c;
 mod presets_go;
 mod presets_java;
 mod progress;

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use kiln_sdk::GraphBuilder;
 use kiln_sdk::wit::derive::Derivation;
 use kiln_sdk::wit::diagnostics::Diagnostic;
-use kiln_sdk::wit::graph::{CopyAction, FileAction, MakeDirAction, MakeFileAction, MakeSymlinkAction};
+use kiln_sdk::wit::graph::{
+    CopyAction, FileAction, MakeDirAction, MakeFileAction, MakeSymlinkAction, Output,
+};
 use kiln_sdk::wit::trees::Tree;
 use kiln_sdk::wit::types::HostError;
 
@@ -80,22 +82,30 @@ fn answer(found: Closure) -> Result<Derivation, Vec<Diagnostic>> {
     }
     let mut graph = GraphBuilder::new();
     let input = graph.input(0);
+    let root = layer(&mut graph, &found.items, input);
+    Ok(Derivation { fragment: graph.finish(), root, diagnostics })
+}
+
+/// Items as one layer on nothing, the files among them taken out of `input`.
+pub fn layer(graph: &mut GraphBuilder, items: &BTreeMap<String, Item>, input: Output) -> Output {
     let mut actions = Vec::new();
     // A copy makes the directories that it needs.
     let needs_directory = |item: &Item| !matches!(item, Item::File(_));
-    let made = found.items.iter().filter(|(_, item)| needs_directory(item));
+    let made = items.iter().filter(|(_, item)| needs_directory(item));
     let directories: BTreeSet<&str> = made.map(|(path, _)| directory(path)).collect();
     for path in directories {
         let path = path.to_owned();
         actions.push(FileAction::MakeDir(MakeDirAction { path, mode: 0o755, parents: true, owner: None }));
     }
-    actions.extend(found.items.into_iter().map(|(path, item)| match item {
-        Item::File(real) => FileAction::Copy(CopyAction::new(input, vec![real], path)),
-        Item::Link(target) => FileAction::MakeSymlink(MakeSymlinkAction { path, target, owner: None }),
-        Item::Data(data) => FileAction::MakeFile(MakeFileAction { path, data, mode: 0o644, owner: None }),
+    actions.extend(items.iter().map(|(path, item)| {
+        let path = path.clone();
+        match item.clone() {
+            Item::File(real) => FileAction::Copy(CopyAction::new(input, vec![real], path)),
+            Item::Link(target) => FileAction::MakeSymlink(MakeSymlinkAction { path, target, owner: None }),
+            Item::Data(data) => FileAction::MakeFile(MakeFileAction { path, data, mode: 0o644, owner: None }),
+        }
     }));
-    let root = graph.file(None, actions);
-    Ok(Derivation { fragment: graph.finish(), root, diagnostics })
+    graph.file(None, actions)
 }
 
 fn diagnostic(problem: Problem) -> Diagnostic {
@@ -154,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_warning_lets_the_build_go_on_and_an_error_does_not() {
-        let problem = |code| Problem { code, message: "m".to_owned(), help: String::new() };
+        let problem =
+            |code| Problem { code, message: "m".to_owned(), help: String::new(), lacks: Vec::new() };
         let with = |code| answer(Closure { problems: vec![problem(code)], ..Closure::default() });
         assert_eq!(with("closure-nss").unwrap().diagnostics.len(), 1);
         assert!(with("closure-missing").unwrap_err()[0].is_error());

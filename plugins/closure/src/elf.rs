@@ -105,8 +105,10 @@ impl fmt::Display for Machine {
 
 /// What a file says of itself to the dynamic linker.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Elf {
+pub struct Elf {
     pub machine: Machine,
+    /// It can be started, and is not only a library for others.
+    pub is_program: bool,
     pub interpreter: Option<String>,
     /// `DT_NEEDED`, in order.
     pub needed: Vec<String>,
@@ -121,7 +123,7 @@ pub(crate) struct Elf {
 
 impl Elf {
     /// Whether the string table holds `word`: a symbol that is used or defined, or a version.
-    pub(crate) fn mentions(&self, word: &str) -> bool {
+    pub fn mentions(&self, word: &str) -> bool {
         let wanted = word.as_bytes();
         self.strings.split(|byte| *byte == 0).any(|found| found == wanted)
     }
@@ -162,6 +164,10 @@ const DT_RPATH: u64 = 15;
 const DT_RUNPATH: u64 = 29;
 const DT_FLAGS_1: u64 = 0x6fff_fffb;
 const DF_1_NODEFLIB: u64 = 0x800;
+const DF_1_PIE: u64 = 0x0800_0000;
+
+const ET_EXEC: u64 = 2;
+const ET_DYN: u64 = 3;
 
 struct Segment {
     kind: u32,
@@ -189,7 +195,11 @@ impl Words {
 }
 
 /// Reads the file at `path`.
-pub(crate) fn read(files: &dyn Files, path: &str) -> Result<Elf, ElfError> {
+///
+/// # Errors
+///
+/// It is no program and no library, or cannot be read.
+pub fn read(files: &dyn Files, path: &str) -> Result<Elf, ElfError> {
     let head = files.read(path, 0, 64)?;
     if !head.starts_with(b"\x7fELF") {
         return Err(ElfError::NotElf(head));
@@ -205,8 +215,8 @@ pub(crate) fn read(files: &dyn Files, path: &str) -> Result<Elf, ElfError> {
     }
     let words = Words { machine };
     machine.number = words.number(&head, 18, 2) as u16;
-    let is_object = !matches!(words.number(&head, 16, 2), 2 | 3);
-    if is_object {
+    let kind = words.number(&head, 16, 2);
+    if !matches!(kind, ET_EXEC | ET_DYN) {
         return Err(ElfError::Malformed("it is neither a program nor a shared library"));
     }
     let (table, sizes) = if machine.is_64_bit { ((32, 8), 54) } else { ((28, 4), 42) };
@@ -222,6 +232,7 @@ pub(crate) fn read(files: &dyn Files, path: &str) -> Result<Elf, ElfError> {
         bytes.chunks_exact(size.max(1) as usize).map(|entry| segment(&words, entry)).collect();
     let mut elf = Elf {
         machine,
+        is_program: kind == ET_EXEC,
         interpreter: None,
         needed: Vec::new(),
         soname: None,
@@ -235,6 +246,7 @@ pub(crate) fn read(files: &dyn Files, path: &str) -> Result<Elf, ElfError> {
             return Err(ElfError::Malformed("the path of its interpreter is too long"));
         }
         let bytes = read_exactly(files, path, segment.offset, segment.length)?;
+        elf.is_program = true;
         elf.interpreter = Some(text(bytes.split(|byte| *byte == 0).next().unwrap_or_default())?);
     }
     if let Some(segment) = segments.iter().find(|segment| segment.kind == PT_DYNAMIC) {
@@ -272,7 +284,9 @@ fn dynamic(
         .take_while(|(tag, _)| *tag != 0)
         .collect();
     let value = |tag| entries.iter().find(|entry| entry.0 == tag).map(|entry| entry.1);
-    elf.no_default_directories = value(DT_FLAGS_1).is_some_and(|flags| flags & DF_1_NODEFLIB != 0);
+    let flags = value(DT_FLAGS_1).unwrap_or(0);
+    elf.no_default_directories = flags & DF_1_NODEFLIB != 0;
+    elf.is_program |= flags & DF_1_PIE != 0;
     let (Some(address), Some(length)) = (value(DT_STRTAB), value(DT_STRSZ)) else { return Ok(()) };
     if length > MAX_STRING_BYTES {
         return Err(ElfError::Malformed("its table of strings is too long"));

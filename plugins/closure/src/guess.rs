@@ -49,6 +49,8 @@ pub(crate) fn problems(
             || name.starts_with("ld-linux")
             || name.starts_with("libresolv")
             || name.starts_with("libnss_")
+            // It can convert for streams of characters that hardly anybody has; who has says so by calling `iconv`.
+            || name.starts_with("libstdc++")
     };
     let user = |words: &[&str]| {
         let uses =
@@ -89,6 +91,7 @@ pub(crate) fn problems(
                     listed(&missing)
                 ),
                 help: asked(&missing),
+                lacks: missing,
             });
         }
     }
@@ -103,6 +106,7 @@ pub(crate) fn problems(
                 "`{path}` ends threads or prints backtraces, for which the C library opens `{libgcc}`"
             ),
             help: asked(&[libgcc.to_owned()]),
+            lacks: vec![libgcc.to_owned()],
         });
     }
     if let Some(path) = user(&["iconv_open"]) {
@@ -119,6 +123,7 @@ pub(crate) fn problems(
                 code: "closure-gconv",
                 message: format!("`{path}` converts text, for which the C library opens files of `{place}`"),
                 help: "Unicode and ASCII work without; for others copy that directory as well".to_owned(),
+                lacks: vec![place.clone()],
             });
         }
     }

@@ -16,8 +16,8 @@ mod request;
 mod search;
 mod walk;
 
-pub use answer::derive;
-pub use elf::{ElfError, Machine};
+pub use answer::{derive, layer};
+pub use elf::{Elf, ElfError, Machine, read};
 pub use files::{Files, Stat};
 pub use request::Request;
 pub use walk::{Closure, Item, Problem, closure};
@@ -45,5 +45,5 @@ pub const RULES: [(&str, &str, bool); 7] = [
     ),
 ];
 
-#[cfg(test)]
-mod testing;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;

@@ -9,22 +9,22 @@ use crate::files::{Files, Stat};
 
 /// A tree of files and links.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tree {
+pub struct Tree {
     files: BTreeMap<String, Vec<u8>>,
     links: BTreeMap<String, String>,
 }
 
 impl Tree {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
-    pub(crate) fn file(mut self, path: &str, bytes: &[u8]) -> Self {
+    pub fn file(mut self, path: &str, bytes: &[u8]) -> Self {
         self.files.insert(path.to_owned(), bytes.to_vec());
         self
     }
 
-    pub(crate) fn link(mut self, path: &str, target: &str) -> Self {
+    pub fn link(mut self, path: &str, target: &str) -> Self {
         self.links.insert(path.to_owned(), target.to_owned());
         self
     }
@@ -67,6 +67,18 @@ impl Tree {
     }
 }
 
+/// Whether a path matches a pattern with `*` for what has no slash and `**` for anything.
+fn fits(pattern: &str, path: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == path,
+        Some((before, after)) => path.strip_prefix(before).is_some_and(|rest| {
+            let (deep, after) = after.strip_prefix('*').map_or((false, after), |after| (true, after));
+            let ends = (0..=rest.len()).filter(|at| rest.is_char_boundary(*at));
+            ends.take_while(|at| deep || !rest[..*at].contains('/')).any(|at| fits(after, &rest[at..]))
+        }),
+    }
+}
+
 impl Files for Tree {
     fn stat(&self, path: &str) -> Result<Option<Stat>, HostError> {
         let Some(path) = self.resolve(path, false) else { return Ok(None) };
@@ -92,13 +104,8 @@ impl Files for Tree {
     }
 
     fn matching(&self, pattern: &str) -> Result<Vec<String>, HostError> {
-        let Some((before, after)) = pattern.split_once('*') else {
-            return Ok(self.files.keys().filter(|path| *path == pattern).cloned().collect());
-        };
-        let fits = |path: &&String| {
-            let middle = path.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-            middle.is_some_and(|middle| !middle.contains('/'))
-        };
+        let pattern = format!("/{}", pattern.trim_start_matches('/'));
+        let fits = |path: &&String| fits(&pattern, path);
         let mut found: Vec<String> =
             self.files.keys().chain(self.links.keys()).filter(fits).cloned().collect();
         found.sort();
@@ -120,7 +127,7 @@ impl Files for Tree {
 
 /// An ELF file: a header, three program headers, the interpreter's path, a dynamic section and its strings.
 #[derive(Clone, Debug)]
-pub(crate) struct Image {
+pub struct Image {
     machine: Machine,
     interpreter: Option<String>,
     needed: Vec<String>,
@@ -130,42 +137,42 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    pub(crate) const AMD64: Machine = Machine { number: 62, is_64_bit: true, is_big_endian: false };
-    pub(crate) const ARM64: Machine = Machine { number: 183, is_64_bit: true, is_big_endian: false };
-    pub(crate) const I386: Machine = Machine { number: 3, is_64_bit: false, is_big_endian: false };
-    pub(crate) const S390X: Machine = Machine { number: 22, is_64_bit: true, is_big_endian: true };
+    pub const AMD64: Machine = Machine { number: 62, is_64_bit: true, is_big_endian: false };
+    pub const ARM64: Machine = Machine { number: 183, is_64_bit: true, is_big_endian: false };
+    pub const I386: Machine = Machine { number: 3, is_64_bit: false, is_big_endian: false };
+    pub const S390X: Machine = Machine { number: 22, is_64_bit: true, is_big_endian: true };
 
-    pub(crate) fn new(machine: Machine) -> Self {
+    pub fn new(machine: Machine) -> Self {
         let (needed, words) = (Vec::new(), Vec::new());
         Self { machine, interpreter: None, needed, runpath: None, rpath: None, words }
     }
 
-    pub(crate) fn program(machine: Machine, interpreter: &str) -> Self {
+    pub fn program(machine: Machine, interpreter: &str) -> Self {
         Self { interpreter: Some(interpreter.to_owned()), ..Self::new(machine) }
     }
 
-    pub(crate) fn needs(mut self, names: &[&str]) -> Self {
+    pub fn needs(mut self, names: &[&str]) -> Self {
         self.needed.extend(names.iter().map(|name| (*name).to_owned()));
         self
     }
 
-    pub(crate) fn runpath(mut self, path: &str) -> Self {
+    pub fn runpath(mut self, path: &str) -> Self {
         self.runpath = Some(path.to_owned());
         self
     }
 
-    pub(crate) fn rpath(mut self, path: &str) -> Self {
+    pub fn rpath(mut self, path: &str) -> Self {
         self.rpath = Some(path.to_owned());
         self
     }
 
     /// Symbols that it uses.
-    pub(crate) fn uses(mut self, words: &[&str]) -> Self {
+    pub fn uses(mut self, words: &[&str]) -> Self {
         self.words.extend(words.iter().map(|word| (*word).to_owned()));
         self
     }
 
-    pub(crate) fn bytes(&self) -> Vec<u8> {
+    pub fn bytes(&self) -> Vec<u8> {
         let wide = self.machine.is_64_bit;
         let width = if wide { 8 } else { 4 };
         let mut strings = vec![0_u8];

@@ -29,6 +29,8 @@ pub struct Problem {
     pub code: &'static str,
     pub message: String,
     pub help: String,
+    /// What would have to be there as well: libraries by SONAME, directories by absolute path.
+    pub lacks: Vec<String>,
 }
 
 /// Files and everything that they need, by the absolute path where it belongs.
@@ -105,7 +107,10 @@ struct Located {
 
 impl Walk<'_> {
     fn problem(&mut self, code: &'static str, message: String, help: impl Into<String>) {
-        let problem = Problem { code, message, help: help.into() };
+        self.tell(Problem { code, message, help: help.into(), lacks: Vec::new() });
+    }
+
+    fn tell(&mut self, problem: Problem) {
         if !self.closure.problems.contains(&problem) {
             self.closure.problems.push(problem);
         }
@@ -434,7 +439,7 @@ impl Walk<'_> {
         }
         if is_complete {
             for problem in guess::problems(self.files, &self.objects, &request.with)? {
-                self.problem(problem.code, problem.message, problem.help);
+                self.tell(problem);
             }
         }
         Ok(self.closure)

@@ -93,7 +93,8 @@ impl Builder {
         Self { name: name.to_owned(), root, config, platform, preset, is_afresh: false }
     }
 
-    fn install(&mut self, graph: &mut GraphBuilder, packages: &[String]) {
+    /// Installs packages of Debian in the image, for a preset that knows which ones bring what is missing.
+    pub fn install(&mut self, graph: &mut GraphBuilder, packages: &[String]) {
         let mut exec = self.script(INSTALL);
         exec.args.extend(packages.iter().cloned());
         exec.mounts = vec![

@@ -1,10 +1,12 @@
 //! Makes statements and stages for native tests of instructions, without a frontend.
 
+use crate::wit::describe::OptionSpec;
 use crate::wit::diagnostics::Span;
+use crate::wit::frontend_types::BuildRequest;
 use crate::wit::instruction_types::{
     Argument, Descriptor, FlagKind, FlagValue, Heredoc, HeredocForm, Split, Stage, Statement,
 };
-use crate::wit::types::Platform;
+use crate::wit::types::{Pair, Platform};
 
 /// Cuts `text` up as a frontend would, as line 1 of `Dockerfile`, with what follows the first line as the bodies of its
 /// here-documents. Simpler than a frontend: words end at blanks, quotes do not group, nothing is expanded.
@@ -43,6 +45,23 @@ pub fn statement(text: &str, descriptor: &Descriptor) -> Statement {
         }
     }
     statement
+}
+
+/// What a frontend is asked for the machine that builds, when the user says nothing: options have their defaults.
+pub fn request(options: &[OptionSpec]) -> BuildRequest {
+    let given = options.iter().filter(|option| !option.preset.is_empty());
+    BuildRequest {
+        file: String::new(),
+        target: String::new(),
+        platforms: Vec::new(),
+        build_platform: Platform::default(),
+        build_args: Vec::new(),
+        labels: Vec::new(),
+        options: given.map(|it| Pair { key: it.name.clone(), value: it.preset.clone() }).collect(),
+        no_cache: Vec::new(),
+        secret_ids: Vec::new(),
+        ssh_ids: Vec::new(),
+    }
 }
 
 fn words(line: &str) -> Vec<(usize, &str)> {

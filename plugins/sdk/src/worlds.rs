@@ -200,6 +200,19 @@ world! { $
 }
 
 world! { $
+    /// As [`export_frontend!`](crate::export_frontend), for a preset that decides everything while it plans: a type that
+    /// implements [`Check`](crate::plugin::Check), [`Outline`](crate::plugin::Outline), [`Detect`](crate::plugin::Detect)
+    /// and [`Eject`](crate::plugin::Eject) as well.
+    export_ejecting_frontend, EJECTING_FRONTEND = "/ejecting-frontend-plugin.world":
+        describe __export_kiln_plugin_describe_0_1_0_cabi
+        frontend __export_kiln_plugin_frontend_0_1_0_cabi
+        frontend_check __export_kiln_plugin_frontend_check_0_1_0_cabi
+        frontend_outline __export_kiln_plugin_frontend_outline_0_1_0_cabi
+        frontend_detect __export_kiln_plugin_frontend_detect_0_1_0_cabi
+        frontend_eject __export_kiln_plugin_frontend_eject_0_1_0_cabi
+}
+
+world! { $
     /// As [`export_frontend!`](crate::export_frontend), for a type that implements [`Derive`](crate::plugin::Derive) as
     /// well.
     export_deriving_frontend, DERIVING_FRONTEND = "/deriving-frontend-plugin.world":
