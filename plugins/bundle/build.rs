@@ -13,9 +13,10 @@ const WASM: &str = "wasm32-unknown-unknown";
 
 /// What each component calls itself, which is also the directory of its package `kiln-NAME`, and when it is there: a
 /// variant of `Presence`.
-const COMPONENTS: [(&str, &str); 5] = [
+const COMPONENTS: [(&str, &str); 6] = [
     ("dockerfile", "Always"),
     ("instructions", "Always"),
+    ("c", "Preset"),
     ("go", "Preset"),
     ("java", "Preset"),
     ("policy", "OnRequest"),
