@@ -146,6 +146,19 @@ mod as_root {
             assert_eq!(service.stop(), if runtime == Runtime::Kiln { 130 } else { 0 });
         }
         same_elsewhere(&space, &[]);
+
+        // What is written down makes the same files.
+        let context = space.context();
+        space.kiln(&["plan", "--eject", context.to_str().expect("UTF-8")]).ok();
+        let text = fs::read_to_string(context.join("Dockerfile")).expect("a Dockerfile is written");
+        assert!(text.contains("# - program `server` from `./server`, the only main package\n"), "{text}");
+        space.build(&["-t", "ejected"]).ok();
+        assert_eq!(output(&space, "ejected", &["Europe/Kiev", "UTC"]), expected);
+        let (ours, theirs) = (readback::image(&space, "it"), readback::image(&space, "ejected"));
+        assert_eq!(ours.files(), theirs.files());
+        for key in ["User", "WorkingDir", "Entrypoint"] {
+            assert_eq!(ours.config["config"][key], theirs.config["config"][key], "{key}");
+        }
         passes_its_own_tests(&space, "./server/... ./zones/...");
     }
 
