@@ -7,10 +7,10 @@ mod as_root {
 
     use crate::bases::repository;
     use crate::plugins::component;
-    use crate::presets::{output, same_elsewhere};
+    use crate::presets::{Runtime, Service, free_port, output, same_elsewhere};
     use crate::privileges::needs_root;
     use crate::readback;
-    use crate::space::{Ran, TestSpace};
+    use crate::space::{Ran, TestSpace, shell};
 
     const POM: &str = "<project><modelVersion>4.0.0</modelVersion><groupId>g</groupId><artifactId>it</artifactId>\
                        <version>1</version><properties><maven.compiler.release>17</maven.compiler.release>\
@@ -52,6 +52,13 @@ mod as_root {
 
     fn build(space: &TestSpace, args: &[&str]) -> Ran {
         space.build(&[&["--frontend=java", &maven()], args].concat())
+    }
+
+    /// Digests of the layers of an image, lowest first.
+    fn layers(space: &TestSpace, name: &str) -> Vec<String> {
+        let inspected = space.kiln(&["image", "inspect", name]).ok().json();
+        let layers = inspected["images"][0]["layers"].as_array().expect("there are layers");
+        layers.iter().map(|layer| layer["diffId"].as_str().expect("a digest").to_owned()).collect()
     }
 
     #[test]
@@ -114,9 +121,81 @@ mod as_root {
     }
 
     #[test]
+    fn a_changed_line_of_a_server_makes_one_layer_new() {
+        needs_root!();
+        let space = example("java-service");
+        build(&space, &["-t", "it"]).ok().says(&[
+            "the image is of module `server`: server/target/server-1.0.jar",
+            "Maven builds offline",
+            "`jdeps` finds that the program needs java.base, jdk.httpserver",
+            "jdk.crypto.ec (TLS finds elliptic curves by name)",
+        ]);
+        let image = readback::image(&space, "it");
+        let size: u64 = image.tree.values().map(|entry| 512 + entry.size.next_multiple_of(512)).sum();
+        assert!(size <= 70_000_000, "the image has {size} bytes");
+        assert!(image.tree.contains_key("/app/lib/commons-cli-1.5.0.jar"));
+        assert!(image.tree.contains_key("/app/modules/words-1.0/org/example/words/words.txt"));
+        assert!(image.tree.contains_key("/app/resources/logging.properties"));
+        assert!(!image.tree.keys().any(|path| path.contains("junit") || path.starts_with("/src")));
+        for runtime in [Runtime::Kiln, Runtime::Runc] {
+            let port = free_port();
+            let service = Service::start(&space, runtime, "it", &["-p", &port.to_string()], port);
+            assert_eq!(service.get("/KI"), "kiln\n", "{runtime:?}");
+            assert_eq!(service.get("/%C3%B6"), "örtlich\n", "{runtime:?}");
+            assert_eq!(service.get("/machine"), "user nonroot\nencoding UTF-8\n", "{runtime:?}");
+        }
+
+        let before = layers(&space, "it");
+        let file = "server/src/main/java/org/example/server/Server.java";
+        let text = space.read(&format!("context/{file}"));
+        space.write(file, text.replace("listening on", "waiting on"));
+        let built = build(&space, &["-t", "it"]).ok();
+        let steps = built.steps();
+        assert!(steps.did("Maven: build"));
+        for step in ["Maven: dependencies", "jdeps: modules of the JDK", "jlink: runtime"] {
+            assert!(steps.has(step) && !steps.did(step), "{step}: {built}");
+        }
+        assert!(!built.text().contains("Downloading"), "nothing is fetched");
+        let after = layers(&space, "it");
+        let (last, below) = after.split_last().expect("there are layers");
+        assert_eq!((before.len(), &before[..5]), (6, below), "all but the classes are as they were");
+        assert_ne!(&before[5], last);
+
+        // What the build left beside the sources is no source, and the image says nothing of where it was built.
+        space.write("server/target/classes/Old.class", "old").write(".git/HEAD", "ref: x\n");
+        build(&space, &["-t", "again"]).ok().says(&["named again"]);
+        assert_eq!(layers(&space, "again"), after);
+    }
+
+    #[test]
     fn the_image_is_the_same_to_the_byte_wherever_it_is_built() {
         needs_root!();
         same_elsewhere(&example("java-service"), &["--frontend=java", &maven()]);
+    }
+
+    #[test]
+    fn projects_of_gradle_are_built_as_well() {
+        needs_root!();
+        let space = prepared(TestSpace::with_example("presets/java-gradle", &["gradle"]));
+        let gradle = instead("gradle:jdk17", "gradle");
+        let args = ["--frontend=java", &gradle, "-t", "it"];
+        space.build(&args).ok().says(&[
+            "build.gradle found, built by Gradle",
+            "Java 17, as `sourceCompatibility` in `build.gradle` says",
+            "the image is of module `:app`: app/build/libs/app.jar (the main class of its build file",
+            "Gradle builds offline",
+        ]);
+        assert_eq!(output(&space, "it", &["7"]), "7 cups cost 21 EUR\n");
+        let before = layers(&space, "it");
+        let file = "app/src/main/java/org/example/app/Main.java";
+        let text = space.read(&format!("context/{file}"));
+        space.write(file, text.replace("cups", "mugs"));
+        let steps = space.build(&args).ok().steps();
+        assert!(steps.did("Gradle: build") && !steps.did("Gradle: dependencies"));
+        assert_eq!(output(&space, "it", &["7"]), "7 mugs cost 21 EUR\n");
+        let after = layers(&space, "it");
+        assert_eq!((before.len(), &before[..5]), (6, &after[..5]));
+        assert_ne!(before[5], after[5]);
     }
 
     const MAIN: &str =
@@ -207,5 +286,52 @@ mod as_root {
         fs::remove_dir_all(space.context()).expect("the last project goes");
         space.write("README.md", "nothing\n");
         build(&space, &[]).ends(1).says(&["java/java-no-project", "looked for pom.xml, build.gradle"]);
+    }
+
+    /// A jar with the layout of Spring Boot's and a launcher of a few lines, built where no runtime can be linked.
+    #[test]
+    fn a_jar_with_its_own_list_of_layers_runs_on_a_whole_runtime_where_none_can_be_linked() {
+        needs_root!();
+        let space = prepared(TestSpace::with_bases(&["junit", "openjdk"]));
+        space
+            .build_text("FROM junit\nRUN rm -rf /usr/lib/jvm/*/jmods\n", &["-o", "type=oci,dest=without.tar"])
+            .ok();
+        shell(&format!(
+            "cd '{}' && mkdir without && tar -xf without.tar -C without",
+            space.path("").display()
+        ));
+        let manifest = "<build><plugins><plugin><artifactId>maven-jar-plugin</artifactId><configuration><archive>\
+                        <manifestEntries><Main-Class>org.Launcher</Main-Class><Start-Class>Main</Start-Class>\
+                        </manifestEntries></archive></configuration></plugin></plugins></build>";
+        let launcher = "package org;\npublic class Launcher { public static void main(String[] a) throws Exception {\n\
+                        System.out.print(new String(Launcher.class.getResourceAsStream(\"/BOOT-INF/lib/a.txt\").readAllBytes())); } }\n";
+        let index = "- \"dependencies\":\n  - \"BOOT-INF/lib/\"\n- \"spring-boot-loader\":\n  - \"org/\"\n\
+                     - \"snapshot-dependencies\":\n- \"application\":\n  - \"BOOT-INF/classes/\"\n  - \"META-INF/\"\n";
+        project(
+            &space,
+            &[
+                ("pom.xml", &POM.replace("MORE", manifest)),
+                ("src/main/java/org/Launcher.java", launcher),
+                ("src/main/resources/BOOT-INF/layers.idx", index),
+                ("src/main/resources/BOOT-INF/lib/a.txt", "booted\n"),
+                ("src/main/resources/BOOT-INF/classes/b.txt", "b\n"),
+            ],
+        );
+        let builder = format!("--build-context=jdk=oci-layout://{}", space.path("without").display());
+        let runtime = instead("eclipse-temurin:17-jre", "openjdk");
+        let args = ["--frontend=java", "--opt=java.builder=jdk", &builder, &runtime, "-t", "it"];
+        space.build(&args).ok().says(&[
+            "layers are those of `BOOT-INF/layers.idx`",
+            "java/java-whole-runtime",
+            "the image is on all of `eclipse-temurin:17-jre`: the JDK of the builder comes without its `jmods`",
+        ]);
+        assert_eq!(output(&space, "it", &[]), "booted\n");
+        let image = readback::image(&space, "it");
+        assert_eq!(image.config["config"]["Entrypoint"][0], json!("/usr/bin/java"));
+        let history = image.config["history"].as_array().expect("there is a history");
+        let titles: Vec<&str> =
+            history.iter().rev().take(3).filter_map(|line| line["created_by"].as_str()).collect();
+        assert_eq!(titles, ["application", "spring-boot-loader", "dependencies"]);
+        assert!(!image.tree.contains_key("/app/BOOT-INF/layers.idx"), "no layer of the list has it");
     }
 }

@@ -67,6 +67,12 @@ impl Steps {
         self.0.iter().any(|step| step.name.contains(text))
     }
 
+    /// Whether a step whose name holds `text` ran. While a preset plans, it may ask for one several times: the first time
+    /// it runs, and then it is found.
+    pub(crate) fn did(&self, text: &str) -> bool {
+        self.0.iter().any(|step| step.name.contains(text) && step.ending == Some(Ending::Done))
+    }
+
     #[track_caller]
     pub(crate) fn ran(&self, text: &str) -> &Self {
         assert_eq!(self.step(text).ending, Some(Ending::Done), "`{text}` of {:#?}", self.0);
