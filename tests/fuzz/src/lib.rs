@@ -2,4 +2,5 @@
 
 pub mod files;
 pub mod images;
+pub mod plugins;
 pub mod words;

@@ -1,0 +1,4 @@
+//! Manifests of plugins.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kiln_fuzz::plugins::artifacts(bytes));

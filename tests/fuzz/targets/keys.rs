@@ -1,0 +1,4 @@
+//! Keys in PEM, public and private.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kiln_fuzz::plugins::keys(bytes));
