@@ -158,6 +158,24 @@ mod as_root {
     }
 
     #[test]
+    fn a_step_whose_layer_was_lost_is_remembered_again() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        // What it makes is something else each time, so that what is on record is not there again by itself.
+        space.dockerfile("FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /made\nRUN wc -c /made\n");
+        let build = |out: &str| space.build(&["-o", out]).ok().steps();
+        build("1").ran("RUN cat").ran("RUN wc");
+        build("2").cached("RUN cat").cached("RUN wc");
+        for lost in ["layers", "flat"] {
+            shell(&format!("rm -rf '{}'/{lost}/*", space.store.display()));
+        }
+        build("3").ran("RUN cat").ran("RUN wc");
+        build("4").cached("RUN cat").cached("RUN wc");
+        assert_eq!(space.read("3/made"), space.read("4/made"));
+        assert_ne!(space.read("1/made"), space.read("3/made"));
+    }
+
+    #[test]
     fn a_failed_step_is_not_remembered() {
         needs_root!();
         let space = TestSpace::with_bases(&["busybox"]);

@@ -27,6 +27,11 @@ fn build(space: &TestSpace, options: &[&str], more: &[&str]) -> crate::space::Ra
     space.build(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
+fn build_text(space: &TestSpace, text: &str, more: &[&str]) -> crate::space::Ran {
+    space.dockerfile(text);
+    build(space, &["scan=kept"], more)
+}
+
 /// Two layers on nothing.
 fn two_layers() -> TestSpace {
     let space = TestSpace::new();
@@ -285,6 +290,37 @@ mod as_root {
         let listed = shell(&format!("tar -tvf '{}/blobs/{digest}' d", layout.display()));
         assert!(listed.contains("link to"), "names of one file are still that: {listed}");
         assert!(!shell(&format!("tar -tf '{}/blobs/{digest}'", layout.display())).contains(".wh."));
+    }
+
+    #[test]
+    fn stages_that_the_build_file_names_for_scanners_are_shown() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        space.write("kept", "of the context\n");
+        space.dockerfile(
+            "FROM busybox AS tools\nARG BUILDKIT_SBOM_SCAN_STAGE=true\nRUN echo of the stage > /kept\n\
+             FROM scratch\nARG BUILDKIT_SBOM_SCAN_STAGE=false\nCOPY --from=tools /bin/true /\nCOPY Dockerfile /\n",
+        );
+        let annotations = |archive: &str| {
+            let (_, manifest) = layout(&space, archive);
+            manifest["annotations"].clone()
+        };
+        build(&space, &["scan=kept"], &["-o", "type=oci,dest=a.tar"]).ok();
+        assert_eq!(annotations("a.tar")["com.example.scan.tools"], "of the stage\n");
+        let again = build(&space, &["scan=kept"], &["-o", "type=oci,dest=b.tar"]).ok();
+        again.says(&["nothing to do"]).does_not_say("transforming");
+
+        // Another content of the stage is another question, although the image is the same.
+        let text = space.read("context/Dockerfile").replace("echo of", "echo again of");
+        build_text(&space, &text, &["-o", "type=oci,dest=c.tar"]).ok().says(&["transforming"]);
+        assert_eq!(annotations("c.tar")["com.example.scan.tools"], "again of the stage\n");
+        // A context has no key, so whoever looks at it is asked each time.
+        for archive in ["d.tar", "e.tar"] {
+            let output = format!("type=oci,dest={archive}");
+            let context = ["--build-arg", "BUILDKIT_SBOM_SCAN_CONTEXT=true", "-o", &output];
+            build(&space, &["scan=kept"], &context).ok().says(&["transforming"]);
+            assert_eq!(annotations(archive)["com.example.scan.context"], "of the context\n");
+        }
     }
 
     #[test]

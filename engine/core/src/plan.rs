@@ -43,6 +43,14 @@ pub struct Attestation {
     pub predicate: String,
 }
 
+/// A filesystem that scanners should look at beside the image, a build stage for example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// For people.
+    pub name: String,
+    pub root: Output,
+}
+
 /// One image that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -54,9 +62,18 @@ pub struct Target {
     pub history: Vec<HistoryEntry>,
     pub annotations: Vec<(String, String)>,
     pub attestations: Vec<Attestation>,
+    /// Other filesystems that whoever looks into the image should look into.
+    pub scans: Vec<Scan>,
     /// Empty for scratch.
     pub base_name: String,
     pub base_digest: String,
+}
+
+impl Target {
+    /// What has to be solved for it: its own root and those of its scans.
+    pub fn roots(&self) -> impl Iterator<Item = Output> + '_ {
+        self.root.into_iter().chain(self.scans.iter().map(|scan| scan.root))
+    }
 }
 
 /// All a frontend has to say.

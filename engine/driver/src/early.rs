@@ -156,6 +156,7 @@ fn target(graph: &Graph, root: Output) -> Target {
         history: Vec::new(),
         annotations: Vec::new(),
         attestations: Vec::new(),
+        scans: Vec::new(),
         base_name: String::new(),
         base_digest: String::new(),
     }

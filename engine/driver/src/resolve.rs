@@ -13,7 +13,7 @@ use kiln_core::{CacheKey, Cancel, Diagnostic, Graph, Output, Plan, Stack, Target
 
 use crate::error::BuildError;
 use crate::explain::{Notes, StepNote};
-use crate::policy::{NotUsed, StepLimits};
+use crate::policy::{NotUsed, StepLimits, first_message};
 use crate::request::NetworkMode;
 use crate::session::Session;
 use crate::source::image::PinnedImage;
@@ -107,7 +107,11 @@ impl Session<'_> {
     /// Pins sources and computes keys, walking the graph once from inputs to readers.
     pub(crate) fn resolve(&self, plan: Plan) -> Result<Pinned, BuildError> {
         let Plan { mut graph, mut targets, epoch, export_options, .. } = plan;
-        let roots: Vec<Output> = targets.iter().filter_map(|target| target.root).collect();
+        if self.plugins.transforms().is_empty() {
+            // Nobody would look at them: they need not be made.
+            targets.iter_mut().for_each(|target| target.scans.clear());
+        }
+        let roots: Vec<Output> = targets.iter().flat_map(Target::roots).collect();
         let reachable = reachable(&graph, &roots);
         self.fill_in_request(&mut graph, &reachable)?;
         self.pin_remotes(&mut graph, &reachable)?;
@@ -239,7 +243,11 @@ impl Session<'_> {
                         };
                         Ok(Some((judged.image.clone(), name)))
                     }
-                    Err(NotUsed::Denied(denied)) => Err(BuildError::Wrong(denied)),
+                    Err(NotUsed::Denied(denied)) => {
+                        // A plugin that has this graph solved is told of it in other words.
+                        self.keep_denied(&first_message(&denied), &denied);
+                        Err(BuildError::Wrong(denied))
+                    }
                     Err(NotUsed::Failed(error)) => Err(error),
                     Err(NotUsed::NotFound(error)) => {
                         let diagnostic =
@@ -285,6 +293,13 @@ impl Session<'_> {
             .collect();
         let mut hasher = key::Hasher::new("definition");
         key::write_key(vertex, &inputs, &mut hasher);
+        if let Op::Source(SourceOp::Git(source)) = &vertex.op {
+            // What was fetched under other rules may hold submodules that nobody was asked about.
+            let rules = self.submodule_rules(source);
+            if !rules.is_empty() {
+                key::KeyWriter::field(&mut hasher, "rules", rules.as_bytes());
+            }
+        }
         let note = StepNote::new(&pinned.graph, vertex, &inputs, selections.into_iter().flatten().collect());
         pinned.keys[id] = Some(hasher.finish());
         pinned.notes[id] = Some(note);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kiln_core::event::Ending;
 use kiln_core::fileop;
-use kiln_core::graph::{Op, SourceOp};
+use kiln_core::graph::{ContextSource, Op, SourceOp};
 use kiln_core::key::{self, InputKey};
 use kiln_core::merged::Merged;
 use kiln_core::solve::{Need, Solver};
@@ -35,6 +35,8 @@ pub(crate) struct Solved<'p> {
     pub(crate) targets: Cow<'p, [Target]>,
     /// One per target.
     pub(crate) stacks: Vec<Stack>,
+    /// Of each target, what is to be looked at beside its image.
+    pub(crate) scans: Vec<Vec<Scanned>>,
     /// What transforms want to stand beside what is written.
     pub(crate) extra: Vec<ExtraFile>,
     counts: Counts,
@@ -43,16 +45,28 @@ pub(crate) struct Solved<'p> {
 impl<'p> Solved<'p> {
     /// Of layers that were made otherwise.
     pub(crate) fn of_stacks(pinned: &'p Pinned, stacks: Vec<Stack>) -> Self {
-        Self::new(pinned, stacks, Counts::default())
-    }
-
-    fn new(pinned: &'p Pinned, stacks: Vec<Stack>, counts: Counts) -> Self {
-        Self { pinned, targets: Cow::Borrowed(&pinned.targets), stacks, extra: Vec::new(), counts }
+        let scans = vec![Vec::new(); stacks.len()];
+        Self {
+            pinned,
+            targets: Cow::Borrowed(&pinned.targets),
+            stacks,
+            scans,
+            extra: Vec::new(),
+            counts: Counts::default(),
+        }
     }
 
     pub(crate) fn counts(&self) -> Counts {
         self.counts
     }
+}
+
+/// A filesystem that somebody is to look at.
+#[derive(Clone, Debug)]
+pub(crate) enum Scanned {
+    Stack(Stack),
+    /// As it is: nothing is made of it.
+    Context(ContextSource),
 }
 
 /// Outputs of a vertex by slot; slot 0 first.
@@ -71,19 +85,21 @@ impl Session<'_> {
         need: Need,
     ) -> (Result<Solved<'p>, BuildError>, Counts) {
         let mut endings = Endings::new(self, pinned);
-        let stacks = self.solve_targets(pinned, need, &mut endings);
+        let solved = self.solve_targets(pinned, need, &mut endings);
         let counts = endings.counts;
-        (stacks.map(|stacks| Solved::new(pinned, stacks, counts)), counts)
+        (solved.map(|solved| Solved { counts, ..solved }), counts)
     }
 
-    fn solve_targets(
+    fn solve_targets<'p>(
         &self,
-        pinned: &Pinned,
+        pinned: &'p Pinned,
         need: Need,
         endings: &mut Endings<'_>,
-    ) -> Result<Vec<Stack>, BuildError> {
+    ) -> Result<Solved<'p>, BuildError> {
+        let targets = pinned.targets.iter().filter_map(|target| Some((target.root?, need)));
+        let scans = pinned.targets.iter().flat_map(|target| &target.scans);
         let roots: Vec<(Output, Need)> =
-            pinned.targets.iter().filter_map(|target| Some((target.root?, need))).collect();
+            targets.chain(scans.map(|scan| (scan.root, Need::Directory))).collect();
         let mut outputs: HashMap<VertexId, Outputs> = HashMap::new();
         let mut solver = Solver::new(&pinned.graph, &roots, |vertex, need| {
             let found = self.recorded(pinned, vertex, need)?;
@@ -111,7 +127,17 @@ impl Session<'_> {
             Some(root) => self.output_stack(pinned, root, &outputs),
             None => Ok(Stack::default()),
         };
-        pinned.targets.iter().map(stack).collect()
+        let stacks = pinned.targets.iter().map(stack).collect::<Result<_, _>>()?;
+        let scanned = |target: &Target| {
+            let all = target.scans.iter();
+            all.map(|scan| match context_at(pinned, scan.root) {
+                Some(source) => Scanned::Context(source.clone()),
+                None => Scanned::Stack(outputs[&scan.root.vertex][pinned.slot_position(scan.root)].clone()),
+            })
+            .collect()
+        };
+        let scans = pinned.targets.iter().map(scanned).collect();
+        Ok(Solved { scans, ..Solved::of_stacks(pinned, stacks) })
     }
 
     /// Layers of images below steps that may run will be laid out: unpacked once, not read first and unpacked later.
@@ -150,9 +176,7 @@ impl Session<'_> {
         root: Output,
         outputs: &HashMap<VertexId, Outputs>,
     ) -> Result<Stack, BuildError> {
-        if let Op::Source(SourceOp::Context(source)) = &pinned.graph[root.vertex].op
-            && !pinned.image_stacks.contains_key(&root.vertex)
-        {
+        if let Some(source) = context_at(pinned, root) {
             return self.whole_context(&*self.local_context(source)?);
         }
         let slot = pinned.slot_position(root);
@@ -331,7 +355,8 @@ impl Session<'_> {
             }
             Op::Source(_) => {
                 self.events.emit(Event::Started { vertex: pinned.shown(id), reason: None });
-                Worked { outputs: vec![Stack(vec![self.remote_layer(vertex)?])], ran: true }
+                let layer = self.remote_layer(vertex).map_err(|error| placed(error, vertex))?;
+                Worked { outputs: vec![Stack(vec![layer])], ran: true }
             }
         };
         if let Some(key) = definition {
@@ -519,10 +544,38 @@ impl Session<'_> {
     }
 
     fn put_record(&self, key: &CacheKey, outputs: &[Stack], existing: Existing) -> Result<(), BuildError> {
+        let existing = if self.leads_nowhere(key) { Existing::Replace } else { existing };
         self.driver
             .store
             .put_record(key, &write_record(outputs), existing)
             .map_err(|error| BuildError::world("could not record the result of a step", error))
+    }
+
+    /// There is a record, and a layer that it names is lost. A step need not make the same layer twice, so a record that
+    /// stayed would have it run again in every build.
+    fn leads_nowhere(&self, key: &CacheKey) -> bool {
+        let Ok(Some(record)) = self.driver.store.record(key) else { return false };
+        !parse_record(&record)
+            .is_some_and(|outputs| outputs.iter().all(|stack| self.can_be_had(stack, Need::Blob)))
+    }
+}
+
+/// Says of findings without a place where the vertex was written: a submodule that is denied has none of its own.
+fn placed(error: BuildError, vertex: &Vertex) -> BuildError {
+    let BuildError::Wrong(mut found) = error else { return error };
+    for finding in &mut found {
+        finding.primary = finding.primary.take().or_else(|| vertex.origin.first().cloned());
+    }
+    BuildError::Wrong(found)
+}
+
+/// The context that an output is, if it is one and no image was given as it.
+fn context_at(pinned: &Pinned, output: Output) -> Option<&ContextSource> {
+    match &pinned.graph[output.vertex].op {
+        Op::Source(SourceOp::Context(source)) if !pinned.image_stacks.contains_key(&output.vertex) => {
+            Some(source)
+        }
+        _ => None,
     }
 }
 

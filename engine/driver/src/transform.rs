@@ -5,7 +5,9 @@
 //! whose key has their digests, their options and all that they were told.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use kiln_core::seams::TreeView;
 use kiln_core::{Diagnostic, Event, HistoryEntry, Severity, Stack, Target};
 use kiln_plugin::{Asking, Fragment, Point, Squash, Transform, TransformError, Transformation};
 
@@ -15,7 +17,8 @@ use crate::error::BuildError;
 use crate::export::{built_from, relink};
 use crate::resolve::Pinned;
 use crate::session::Session;
-use crate::solve::Solved;
+use crate::solve::{Scanned, Solved};
+use crate::views::View;
 
 /// A file that a plugin wants to stand beside what is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +68,7 @@ impl Session<'_> {
         }
         let several = solved.targets.len() > 1;
         let (mut targets, mut stacks) = (Vec::new(), Vec::new());
-        for (target, stack) in solved.targets.iter().zip(&solved.stacks) {
+        for ((target, stack), scans) in solved.targets.iter().zip(&solved.stacks).zip(&solved.scans) {
             let mut image = Image { target: target.clone(), stack: stack.clone() };
             let place = several.then(|| target.platform.to_string().replace('/', "_"));
             for transform in &transforms {
@@ -74,8 +77,9 @@ impl Session<'_> {
                     None => format!("transforming the image with {name}"),
                     Some(_) => format!("transforming the image for {} with {name}", target.platform),
                 };
-                let changes =
-                    self.forms.task(&what, |_| self.ask_transform(transform, solved.pinned, &image))?;
+                let changes = self
+                    .forms
+                    .task(&what, |_| self.ask_transform(transform, solved.pinned, &image, scans))?;
                 self.change(transform, &mut image, changes, place.as_deref(), &mut solved.extra)?;
             }
             targets.push(image.target);
@@ -91,15 +95,25 @@ impl Session<'_> {
         transform: &Transform,
         pinned: &Pinned,
         image: &Image,
+        scans: &[Scanned],
     ) -> Result<Transformation, BuildError> {
         let facts = self.build_facts()?;
         let known = self.image_facts(pinned, &image.target, &image.stack, None)?;
         let services = Inputs::new(self, "a transform");
         let answer = self.with_desk(|desk| {
             let root = desk.open(image.stack.clone());
+            let open = |scanned: &Scanned| match scanned {
+                Scanned::Stack(stack) => Ok(desk.open(stack.clone())),
+                Scanned::Context(source) => {
+                    Ok(Arc::new(View::new(self.local_context(source)?.view(), &self.forms))
+                        as Arc<dyn TreeView>)
+                }
+            };
+            let names = image.target.scans.iter().map(|scan| scan.name.clone());
+            let scans = scans.iter().map(open).collect::<Result<Vec<_>, BuildError>>()?;
             let asking = Asking { facts, services: &services, cancel: self.cancel };
-            transform.ask(asking, &known, root, Vec::new())
-        });
+            Ok::<_, BuildError>(transform.ask(asking, &known, root, names.zip(scans).collect()))
+        })?;
         answer.map_err(|error| match error {
             TransformError::Wrong(diagnostics) => BuildError::Wrong(diagnostics),
             TransformError::Cancelled => BuildError::Cancelled,

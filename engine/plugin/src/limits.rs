@@ -47,6 +47,8 @@ pub(crate) const DIAGNOSTICS: usize = 10_000;
 /// Files that one frontend writes for the user, and the longest path of one.
 pub(crate) const EJECTED: usize = 1_000;
 pub(crate) const PATH_BYTES: usize = 4_096;
+/// Filesystems to be looked at beside one image.
+pub(crate) const SCANS: usize = 1_000;
 
 /// Calls on trees per call of the component.
 pub(crate) const TREE_CALLS: u32 = 100_000;

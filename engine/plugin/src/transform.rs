@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kiln_core::plan::Attestation;
 use kiln_core::seams::TreeView;
 use kiln_core::{Diagnostic, Graph, ImageConfig, Output, Severity};
+use serde_json::json;
 
 use crate::bridge::serve;
 use crate::call::{Instance, failed};
@@ -14,6 +15,7 @@ use crate::error::{Failure, LoadError, PluginId, TransformError};
 use crate::limits::Limits;
 use crate::plugins::Host;
 use crate::policy::{Asking, ImageFacts};
+use crate::record;
 use crate::state::Session;
 use crate::trees::OpenTree;
 
@@ -95,14 +97,22 @@ impl Transform {
             let session = Session::open(line, self.limits, image.platform.clone());
             let mut instance = Instance::start(plugin, &session, 0)?;
             let guest = instance.image_transform()?;
-            let root = instance.lend(OpenTree(root))?;
+            let root = instance.lend_next(OpenTree(root))?;
             let mut trees = Vec::with_capacity(scans.len());
-            for (name, tree) in scans {
-                trees.push((name, instance.lend(OpenTree(tree))?));
+            let mut told = Vec::with_capacity(scans.len());
+            for ((name, tree), number) in scans.into_iter().zip(1..) {
+                told.push((name.clone(), record::tree(number)));
+                trees.push((name, instance.lend_next(OpenTree(tree))?));
             }
+            let arguments = || {
+                let mut arguments = record::arguments!(facts, asked)();
+                arguments.push(record::tree(0));
+                arguments.push(told.into_iter().map(|(name, tree)| json!([name, tree])).collect());
+                arguments
+            };
             let call = |store: &mut _| guest.call_transform(store, &facts, &asked, root, &trees);
             let bad = |fault: Fault| failed(plugin, HOOK, Failure::Answer(fault.to_string()));
-            match instance.call(HOOK, call)? {
+            match instance.recorded("image-transform.transform", arguments, || HOOK.to_owned(), call)? {
                 Ok(changes) => transform::read(changes, &plugin.id, &image.platform).map(Ok).map_err(bad),
                 Err(found) => {
                     let found = findings::diagnostics(found, &plugin.id.name).map_err(bad)?;

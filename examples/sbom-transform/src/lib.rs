@@ -69,7 +69,7 @@ impl Transform for Sbom {
         build: BuildFacts,
         image: ImageFacts,
         root: &Tree,
-        _: Vec<(String, Tree)>,
+        scans: Vec<(String, Tree)>,
     ) -> Result<Changes, Vec<Diagnostic>> {
         let option = |name: &str| {
             let found = build.options.iter().find(|option| option.key == name);
@@ -83,18 +83,26 @@ impl Transform for Sbom {
                 Diagnostic::error("bad-option", message).help("write `in-image=/usr/share/sbom.spdx.json`"),
             ]);
         }
-        let contents = look(root).map_err(|error| {
-            vec![Diagnostic::error(
-                "unreadable",
-                format!("the image could not be looked through: {}", error.message),
-            )]
-        })?;
-        let document = spdx::document(&contents.packages, &image, option("created"));
+        let look_through = |what: &str, tree: &Tree| {
+            look(tree).map_err(|error| {
+                let message = format!("{what} could not be looked through: {}", error.message);
+                vec![Diagnostic::error("unreadable", message)]
+            })
+        };
+        let contents = look_through("the image", root)?;
+        let document = spdx::document(&contents.packages, &image, None, option("created"));
         let mut changes = Changes { diagnostics: contents.warnings, ..Changes::default() };
         if option("attest") == "true" {
-            let attestation =
-                Attestation { predicate_type: PREDICATE_TYPE.into(), predicate: document.clone() };
-            changes.add_attestations.push(attestation);
+            let attestation = |predicate| Attestation { predicate_type: PREDICATE_TYPE.into(), predicate };
+            changes.add_attestations.push(attestation(document.clone()));
+            // What the build file wants looked at as well has documents of its own, so that nobody takes a compiler of
+            // a build stage for a part of the image.
+            for (name, tree) in &scans {
+                let contents = look_through(&format!("`{name}`"), tree)?;
+                changes.diagnostics.extend(contents.warnings);
+                let document = spdx::document(&contents.packages, &image, Some(name), option("created"));
+                changes.add_attestations.push(attestation(document));
+            }
         }
         if !option("beside").is_empty() {
             changes.extra_files.push((option("beside").to_owned(), document.clone().into_bytes()));

@@ -7,21 +7,34 @@ use crate::packages::Package;
 
 const NONE: &str = "NOASSERTION";
 
-/// The document about an image. Members are sorted, and nothing in it depends on anything but its arguments.
-pub(crate) fn document(packages: &[Package], image: &ImageFacts, created: &str) -> String {
-    let layers: Vec<&str> = image.layers.iter().map(|layer| layer.digest.as_str()).collect();
-    let unique = fingerprint(packages, &layers);
+/// The document about an image, or about the filesystem `scan` that was used to make it. Members are sorted, and nothing
+/// in it depends on anything but its arguments.
+pub(crate) fn document(
+    packages: &[Package],
+    image: &ImageFacts,
+    scan: Option<&str>,
+    created: &str,
+) -> String {
+    let mut parts: Vec<&str> = image.layers.iter().map(|layer| layer.digest.as_str()).collect();
+    parts.extend(scan);
+    let unique = fingerprint(packages, &parts);
     let platform = format!("{}/{}", image.platform.os, image.platform.arch);
+    let (purpose, name, comment) = match scan {
+        None => ("CONTAINER", "image".to_owned(), format!("a container image for {platform}")),
+        Some(scan) => {
+            ("OTHER", scan.to_owned(), format!("what a container image for {platform} was made with"))
+        }
+    };
     let whole = json!({
         "SPDXID": "SPDXRef-Image",
-        "name": "image",
+        "name": name,
         "downloadLocation": NONE,
         "filesAnalyzed": false,
         "licenseConcluded": NONE,
         "licenseDeclared": NONE,
         "copyrightText": NONE,
-        "primaryPackagePurpose": "CONTAINER",
-        "comment": format!("a container image for {platform}"),
+        "primaryPackagePurpose": purpose,
+        "comment": comment,
     });
     let mut all = vec![whole];
     let mut relationships = vec![relationship("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-Image")];
@@ -55,7 +68,7 @@ pub(crate) fn document(packages: &[Package], image: &ImageFacts, created: &str) 
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
-        "name": format!("image for {platform}"),
+        "name": format!("{name} for {platform}"),
         "documentNamespace": format!("https://spdx.org/spdxdocs/kiln-sbom-{unique}"),
         "creationInfo": {
             "created": created,
@@ -79,9 +92,9 @@ fn identifier(number: usize, package: &Package) -> String {
 }
 
 /// 128 bits by two runs of FNV-1a, so that documents about different images have different names.
-fn fingerprint(packages: &[Package], layers: &[&str]) -> String {
+fn fingerprint(packages: &[Package], parts: &[&str]) -> String {
     let run = |mut state: u64| {
-        let texts = packages.iter().map(|package| package.purl.as_str()).chain(layers.iter().copied());
+        let texts = packages.iter().map(|package| package.purl.as_str()).chain(parts.iter().copied());
         for byte in texts.flat_map(|text| text.bytes().chain([0])) {
             state = (state ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }

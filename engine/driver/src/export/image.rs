@@ -323,6 +323,14 @@ fn request_key(
         if target.root.is_some_and(|root| pinned.no_lookup[root.vertex]) {
             return Ok(None);
         }
+        for scan in &target.scans {
+            // Transforms see it, and a context has no key.
+            let Some(key) = pinned.keys[scan.root.vertex].filter(|_| !pinned.no_lookup[scan.root.vertex])
+            else {
+                return Ok(None);
+            };
+            let _ = writeln!(text, "scan {:?} {key:?} {}", scan.name, scan.root.slot);
+        }
         if settings.attested {
             let _ = writeln!(text, "{:?}", target.attestations);
         }

@@ -150,7 +150,7 @@ impl Session<'_> {
     }
 
     /// Which policies have a say in what submodules are fetched; empty where none has.
-    fn submodule_rules(&self, source: &GitSource) -> String {
+    pub(crate) fn submodule_rules(&self, source: &GitSource) -> String {
         match source.submodules {
             true => self.policies.fingerprint(Point::Source),
             false => String::new(),

@@ -160,7 +160,7 @@ pub(crate) fn finished(
     read_all(&mut reader, graph)?;
     let outputs: Vec<Output> = roots
         .iter()
-        .map(|(root, _)| reader.find(*root).map_err(|fault| fault.at("a target")))
+        .map(|(root, _)| reader.find(*root).map_err(|fault| fault.at("a target or a scan")))
         .collect::<Result<_, _>>()?;
     let targets: Vec<(usize, &Platform)> =
         outputs.iter().zip(roots).map(|(output, (_, platform))| (output.vertex, platform)).collect();

@@ -1,7 +1,7 @@
 //! What a frontend is asked, and what it answers.
 
-use kiln_core::plan::Attestation;
-use kiln_core::{Digest, HistoryEntry, Plan, Request, Severity, Target};
+use kiln_core::plan::{Attestation, Scan};
+use kiln_core::{Digest, HistoryEntry, Output, Plan, Request, Severity, Target};
 
 use super::{Fault, answers, config, findings, graph, pairs, questions, text, told_pairs};
 use crate::bindings::wit::frontend_types as wit;
@@ -40,10 +40,17 @@ pub(crate) fn read(
         return Ok(Plan { diagnostics, ..Plan::default() });
     }
     let ops = answer.graph.ops.len();
+    if answer.targets.iter().any(|target| target.scans.len() > limits::SCANS) {
+        return Err(Fault::new(format!("a target with more than {} scans", limits::SCANS)));
+    }
+    // Of each target its own root, if it has one, and those of its scans.
     let roots: Vec<_> = answer
         .targets
         .iter()
-        .filter_map(|target| Some((target.root?, questions::platform(target.platform.clone()))))
+        .flat_map(|target| {
+            let roots = target.root.into_iter().chain(target.scans.iter().map(|scan| scan.root));
+            roots.map(|root| (root, questions::platform(target.platform.clone())))
+        })
         .collect();
     let otherwise = request.platforms.first().unwrap_or(&request.build_platform);
     let (graph, outputs) = graph::finished(answer.graph, owner, &roots, otherwise)?;
@@ -53,7 +60,8 @@ pub(crate) fn read(
         .into_iter()
         .map(|target| {
             let root = target.root.and_then(|_| outputs.next());
-            read_target(target, root, ops)
+            let scans = outputs.by_ref().take(target.scans.len()).collect();
+            read_target(target, root, scans, ops)
         })
         .collect::<Result<_, _>>()?;
     let epoch = match answer.source_date_epoch.as_str() {
@@ -73,7 +81,8 @@ pub(crate) fn read(
 
 fn read_target(
     target: wit::TargetResult,
-    root: Option<kiln_core::Output>,
+    root: Option<Output>,
+    scans: Vec<Output>,
     ops: usize,
 ) -> Result<Target, Fault> {
     if target.history.len() > limits::OPS {
@@ -98,6 +107,8 @@ fn read_target(
         predicate_type: attestation.predicate_type,
         predicate: attestation.predicate,
     });
+    let scans = target.scans.into_iter().zip(scans);
+    let scans = scans.map(|(scan, root)| Ok(Scan { name: text("name of a scan", scan.name)?, root }));
     Ok(Target {
         platform: questions::platform(target.platform),
         root,
@@ -105,6 +116,7 @@ fn read_target(
         history,
         annotations: pairs("annotations", target.annotations)?,
         attestations: attestations.collect(),
+        scans: scans.collect::<Result<_, Fault>>()?,
         base_name: text("base name", target.base_name)?,
         base_digest: text("base digest", target.base_digest)?,
     })
