@@ -200,6 +200,28 @@ mod as_root {
     }
 
     #[test]
+    fn what_was_derived_is_not_derived_again() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        let text = "FROM busybox AS build\nFROM scratch\nCLOSURE --from=build /bin/busybox\n";
+        build(&space, "closure", text, &["-t", "it"]).ok().steps().ran("CLOSURE");
+        let first = readback::listed(&space, "it");
+        assert!(first.contains_key("/bin/busybox"), "{first:?}");
+        // The whole image is known, and the plugin is asked for no more than its part of the plan.
+        build(&space, "closure", text, &["-t", "it"]).ok().says(&["nothing to do"]);
+        assert_eq!(readback::listed(&space, "it"), first);
+        // The image is another one, and its files are found.
+        build(&space, "closure", &format!("{text}LABEL a=b\n"), &["-t", "it"]).ok().steps().cached("CLOSURE");
+        assert_eq!(readback::listed(&space, "it"), first);
+        // Inputs that hold the same although another step made them.
+        let other = text.replace("AS build\n", "AS build\nRUN true\n");
+        build(&space, "closure", &other, &["-t", "it"]).ok();
+        assert_eq!(readback::listed(&space, "it"), first);
+        // Nobody derives it who is not there.
+        space.build(&["-t", "it"]).ends(1).says(&["CLOSURE", "Dockerfile:4"]);
+    }
+
+    #[test]
     fn what_a_closure_lacks_is_named_with_who_needs_it() {
         needs_root!();
         let space = TestSpace::with_bases(&["gcc"]);

@@ -466,6 +466,28 @@ mod as_root {
     }
 
     #[test]
+    fn a_build_file_that_names_a_frontend_of_buildkit_is_told_what_that_is() {
+        needs_root!();
+        let shop = Shop::with(TestSpace::new(), None);
+        let name = shop.name("team/frontend:1");
+        // To a registry, BuildKit's frontends are images like any other.
+        let image = "FROM scratch\nCOPY Dockerfile /\n";
+        shop.space.build_text(image, &["-t", &name, "-o", "type=registry"]).ok();
+        shop.configure(&format!("[syntax]\nallow = [\"{}\"]\n", shop.name("team")));
+        let ran = shop.space.build_text(&format!("# syntax={name}\n{image}"), &["-o", "out"]).ends(1);
+        ran.says(&[
+            "error[unknown-syntax]",
+            &format!("`oci://{name}` cannot be used as a plugin: it is a container image"),
+            "BuildKit's frontends are such images",
+            "Dockerfile:1",
+            "if it is an ordinary Dockerfile, remove the line",
+        ]);
+        assert!(!shop.space.path("out").exists() && !shop.space.context().join("kiln.lock").exists());
+        let plugin = format!("oci://{name}");
+        shop.space.build(&["--plugin", &plugin]).ends(1).says(&[&plugin, "it is a container image"]);
+    }
+
+    #[test]
     fn a_frontend_that_only_the_build_file_names_has_no_instructions() {
         needs_root!();
         let shop = Shop::with(TestSpace::new(), None);

@@ -35,6 +35,8 @@ mod outputs;
 mod planning;
 mod plugins;
 mod policies;
+mod policy_calls;
+mod policy_sources;
 mod presets;
 mod presets_c;
 mod presets_go;

@@ -80,6 +80,24 @@ fn misbehaves(instruction: &str, texts: &[&str]) {
     space.build(&["-o", "out"]).ok();
 }
 
+/// A component with two words of equal length in each other's place.
+fn swapped(wasm: &[u8], one: &[u8], other: &[u8]) -> Vec<u8> {
+    assert_eq!(one.len(), other.len());
+    let mut wasm = wasm.to_vec();
+    let mut found = 0;
+    for at in 0..wasm.len() - one.len() {
+        let word = &mut wasm[at..at + one.len()];
+        if word == one {
+            word.copy_from_slice(other);
+            found += 1;
+        } else if word == other {
+            word.copy_from_slice(one);
+        }
+    }
+    assert_ne!(found, 0, "the word is in the component");
+    wasm
+}
+
 mod as_root {
     use super::*;
     use crate::privileges::needs_root;
@@ -100,6 +118,55 @@ mod as_root {
     fn a_plugin_that_gives_up_is_quoted() {
         needs_root!();
         misbehaves("TRAPS", &["this plugin gives up"]);
+    }
+
+    #[test]
+    fn plugins_that_call_each_other_are_stopped_at_a_depth() {
+        needs_root!();
+        let space = TestSpace::new();
+        let first = component("tests/fixtures/calling");
+        let wasm = fs::read(&first).expect("the plugin is there");
+        fs::write(space.path("second.wasm"), swapped(&wasm, b"PINGS", b"PONGS")).expect("it is written");
+        let first = first.to_str().expect("the path is UTF-8");
+        space.dockerfile("FROM scratch\nCOPY Dockerfile /\nPINGS x\n");
+        let both = ["--plugin", first, "--plugin", "second=second.wasm"];
+        let ran = space.build(&both).ends(3);
+        ran.says(&["calling", "second", "8"]).does_not_say("bug in kiln");
+        // Where the chain ends, it is a chain like any other.
+        space.build(&["--plugin", first]).ends(1).says(&["Dockerfile:3", "PONGS"]);
+        space.dockerfile("FROM scratch\nCOPY Dockerfile /\n");
+        space.build(&both).ok();
+    }
+
+    #[test]
+    fn an_instruction_of_kilns_own_is_another_plugins_when_somebody_says_so() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        let wasm = fs::read(component("examples/plugin-instruction")).expect("the plugin is there");
+        // A plugin that brings a `WORKDIR` of its own, which makes users.
+        fs::write(space.path("own.wasm"), swapped(&wasm, b"ACCOUNT", b"WORKDIR")).expect("it is written");
+        space.dockerfile("FROM busybox\nWORKDIR app\n");
+        let plugin = ["--plugin", "own.wasm"];
+        let ran = space.build(&plugin).ends(1);
+        ran.says(&["`WORKDIR`", "an instruction of `instructions` already", "`--instruction WORKDIR=NAME`"]);
+        let user = |args: &[&str]| {
+            space.build(&[&plugin[..], args, &["-t", "it"]].concat()).ok();
+            space.kiln(&["run", "it", "id", "-u"]).ok().text().trim().to_owned()
+        };
+        assert_eq!(user(&["--instruction", "WORKDIR=account"]), "1000");
+        assert_eq!(user(&["--instruction", "workdir=instructions"]), "0");
+        space.build(&["-t", "it"]).ok();
+    }
+
+    #[test]
+    fn a_check_finds_an_answer_that_depends_on_earlier_ones() {
+        needs_root!();
+        let space = TestSpace::new();
+        let plugin = component("tests/fixtures/misbehaving");
+        let checked = space.kiln(&["plugin", "check", plugin.to_str().expect("the path is UTF-8")]).ends(1);
+        for text in ["unsteady", "instruction.apply answered differently", "a counter"] {
+            assert!(checked.text().contains(text) || checked.stderr.contains(text), "no {text} in {checked}");
+        }
     }
 
     #[test]

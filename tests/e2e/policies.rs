@@ -8,20 +8,20 @@ use crate::plugins::component;
 use crate::space::TestSpace;
 
 /// Adds to the configuration of the space, which is its own from here on.
-fn configure(space: &mut TestSpace, text: &str) {
+pub(crate) fn configure(space: &mut TestSpace, text: &str) {
     let known = fs::read_to_string(&space.config).expect("there is a configuration");
     space.config = space.path("site.toml");
     fs::write(&space.config, format!("{known}\n{text}\n")).expect("the configuration is written");
 }
 
 /// `tests/fixtures/scripted-policy` under the name `rules`, set up by the site.
-fn with_policy(space: &mut TestSpace, settings: &str) {
+pub(crate) fn with_policy(space: &mut TestSpace, settings: &str) {
     let plugin = component("tests/fixtures/scripted-policy");
     configure(space, &format!("[plugins.rules]\nsource = \"{}\"\n{settings}", plugin.display()));
 }
 
 /// The space without what [`with_policy`] added.
-fn without_policy(space: &mut TestSpace) {
+pub(crate) fn without_policy(space: &mut TestSpace) {
     let text = fs::read_to_string(&space.config).expect("there is a configuration");
     let text = text.split("[plugins.rules]").next().unwrap_or_default();
     fs::write(&space.config, text).expect("the configuration is written");
@@ -357,6 +357,52 @@ mod as_root {
         let context = space.context().display().to_string();
         space.kiln(&["image", "import", &context, "it:1"]).ends(1).says(&["error[rules/layer]: `/file`"]);
         assert!(names(&space).is_empty());
+    }
+
+    #[test]
+    fn what_is_saved_or_named_is_judged_where_it_goes() {
+        needs_root!();
+        let mut space = copying();
+        space.build(&["-t", "it:1"]).ok();
+        let digest = space.kiln(&["image", "ls", "--format", "json"]).ok().json()[0]["digest"].clone();
+        let digest = digest.as_str().expect("a digest").to_owned();
+        let save = |space: &TestSpace, format: &str| {
+            space.kiln(&["image", "save", "it:1", "--format", format, "-o", "saved.tar"])
+        };
+        for (format, kind) in [("oci", "oci"), ("docker", "docker")] {
+            with_policy(&mut space, &format!("options = {{ deny-kind = \"{kind}\" }}"));
+            save(&space, format).ends(1).says(&[&format!("error[rules/export]: `{kind}`")]);
+            assert!(!space.path("saved.tar").exists());
+            without_policy(&mut space);
+        }
+        with_policy(&mut space, "options = { deny-kind = \"store\", deny-user = \"nobody\" }");
+        space.kiln(&["image", "tag", "it:1", "other:1"]).ends(1).says(&["error[rules/export]: `store`"]);
+        assert!(!names(&space).contains(&"other:1".to_owned()));
+        save(&space, "oci").ok();
+        without_policy(&mut space);
+        // What it is told is the image as it was written.
+        let told = format!(
+            "options = {{ deny-exported = \"docker.io/library/other:1 {digest} 1 COPY file /file\" }}"
+        );
+        with_policy(&mut space, &told);
+        space.kiln(&["image", "tag", "it:1", "other:1"]).ends(1).says(&["error[rules/export]", &digest]);
+        space.kiln(&["image", "tag", "it:1", "another:1"]).ok();
+        without_policy(&mut space);
+        // Warnings are shown, exemptions hold, and a policy that gives no verdict denies.
+        with_policy(&mut space, "mode = \"warn\"\noptions = { deny-kind = \"store\" }");
+        space.kiln(&["image", "tag", "it:1", "warned:1"]).ok().says(&["warning[rules/export]"]);
+        without_policy(&mut space);
+        with_policy(
+            &mut space,
+            "options = { deny-kind = \"store\" }\n[[exemptions]]\nrule = \"rules/export\"\nscope = \"exempt:*\"\n\
+             owner = \"o\"\nreason = \"r\"\nexpires = 2999-01-01\n",
+        );
+        space.kiln(&["image", "tag", "it:1", "exempt:1"]).ok().says(&["is let pass for `exempt:*`"]);
+        space.kiln(&["image", "tag", "it:1", "other:1"]).ends(1);
+        without_policy(&mut space);
+        with_policy(&mut space, "options = { trap = \"export\" }");
+        space.kiln(&["image", "tag", "it:1", "other:1"]).ends(1).says(&["error[rules/undecided]"]);
+        save(&space, "oci").ends(1).says(&["error[rules/undecided]"]);
     }
 }
 

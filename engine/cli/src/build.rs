@@ -39,10 +39,16 @@ pub fn judge(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel
     perform(args, config, driver, cancel, Work::Judge)
 }
 
+/// As [`judge`], for whoever wants plugins asked and no verdict.
+pub fn rehearse(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+    perform(args, config, driver, cancel, Work::Rehearse)
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Work {
     Build,
     Judge,
+    Rehearse,
 }
 
 /// What was said about a build, with the plugins that it is to have in place.
@@ -70,7 +76,7 @@ pub fn prepare(args: &BuildArgs, config: &Config, driver: &Driver) -> Result<Pre
     driver.use_lock(lock_use(args, &request));
     let mode = mode(args);
     if matches!(mode, Mode::Tty | Mode::Plain) {
-        driver.on_compiling(Arc::new(|name| tellln!("compiling plugin {name} (once)…")));
+        loading::tell(driver);
     }
     driver.set_up_plugins(&loading::setup(config, &project, &args.plugins, &grants)?)?;
     if matches!(mode, Mode::Tty | Mode::Plain) {
@@ -92,7 +98,7 @@ fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel, 
     let sources = SourceTexts::default();
     let result = match work {
         Work::Build => driver.build(&request, &sources, &*progress, cancel),
-        Work::Judge => {
+        Work::Judge | Work::Rehearse => {
             let judged = driver.judge(&request, &sources, &*progress, cancel);
             judged.map(|policy| Outcome { policy, ..Outcome::default() })
         }
@@ -103,6 +109,7 @@ fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel, 
     let telling = Telling { progress: &progress, sources: &sources, mode };
     telling.tell_heard(result.is_err());
     match result {
+        Ok(_) if work == Work::Rehearse => Ok(Exit::Built),
         Ok(outcome) if work == Work::Judge => {
             let verdict = outcome.policy.summary();
             tellln!("{}", verdict.unwrap_or_else(|| "there is no policy that could say anything".to_owned()));

@@ -1,9 +1,10 @@
 //! `kiln image …`: what lies in the store, shown and moved.
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use kiln_core::{Cancel, ImageRef, Platform};
+use kiln_core::{Cancel, Event, EventSink, ImageRef, Platform};
 use kiln_driver::{Destination, Driver, ImportRequest, SaveFormat};
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use crate::exit::{CommandLine, Exit};
 use crate::loading::{self, PluginArgs};
 use crate::parse::human_size;
 use crate::project::Project;
+use crate::report::{self, Style};
 use crate::table;
 
 pub fn run(command: &ImageCommand, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
@@ -26,7 +28,11 @@ pub fn run(command: &ImageCommand, config: &Config, driver: &Driver, cancel: &Ca
         ImageCommand::Files { image, path, format } => {
             files(driver, image, path.as_deref(), *format, cancel)?
         }
-        ImageCommand::Tag { image, name } => driver.tag(image, &image_name(name)?)?,
+        ImageCommand::Tag { image, name } => {
+            let name = image_name(name)?;
+            set_up_policies(config, driver)?;
+            driver.tag(image, &name, &Told, cancel)?;
+        }
         ImageCommand::Rm { images } => {
             for name in driver.untag(images)? {
                 table::put(&format!("{name}\n"))?;
@@ -37,7 +43,8 @@ pub fn run(command: &ImageCommand, config: &Config, driver: &Driver, cancel: &Ca
                 ArchiveFormat::Oci => SaveFormat::Oci,
                 ArchiveFormat::Docker => SaveFormat::Docker,
             };
-            driver.save(images, &destination(output), format, cancel)?;
+            set_up_policies(config, driver)?;
+            driver.save(images, &destination(output), format, &Told, cancel)?;
         }
         ImageCommand::Load { input } => {
             crate::READING.store(input == "-", std::sync::atomic::Ordering::Release);
@@ -53,13 +60,31 @@ pub fn run(command: &ImageCommand, config: &Config, driver: &Driver, cancel: &Ca
             let request =
                 ImportRequest { source: source.as_path(), name: image_name(name)?, changes, platform };
             // An image that nobody built is judged like one that somebody did.
-            let args = PluginArgs::default();
-            driver.set_up_plugins(&loading::setup(config, &Project::default(), &args, &[])?)?;
-            let digest = driver.import(&request, cancel)?;
+            set_up_policies(config, driver)?;
+            let digest = driver.import(&request, &Told, cancel)?;
             table::put(&format!("{digest}\n"))?;
         }
     }
     Ok(Exit::Built)
+}
+
+/// Those of the site: no repository and no option has a say in what becomes of an image of the store.
+fn set_up_policies(config: &Config, driver: &Driver) -> Result<()> {
+    loading::tell(driver);
+    let setup = loading::setup(config, &Project::default(), &PluginArgs::default(), &[])?;
+    Ok(driver.set_up_plugins(&setup)?)
+}
+
+/// Shows what policies say, and no progress.
+struct Told;
+
+impl EventSink for Told {
+    fn emit(&self, event: Event) {
+        if let Event::Diagnostic(diagnostic) = event {
+            let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            tell!("{}", report::render(&diagnostic, &|_| None, Style { colour }));
+        }
+    }
 }
 
 fn image_name(name: &str) -> Result<ImageRef> {

@@ -1,10 +1,11 @@
 //! From options, configuration and `kiln.toml` to the plugins that a build has.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use kiln_driver::{Grant, Origin, PluginSetup, PluginSource, PluginUse};
+use kiln_driver::{Driver, Grant, Origin, PluginSetup, PluginSource, PluginUse};
 
 use crate::config::Config;
 use crate::exit::CommandLine;
@@ -62,6 +63,14 @@ impl PluginArgs {
         };
         self.options.iter().map(|text| read(text).map_err(|error| CommandLine(error).into())).collect()
     }
+}
+
+/// From here on people hear what takes long about plugins.
+pub fn tell(driver: &Driver) {
+    driver.on_compiling(Arc::new(|name| tellln!("compiling plugin {name} (once)…")));
+    driver.on_fetching(Arc::new(|name, bytes| {
+        tellln!("fetching plugin {name} ({})…", parse::human_size(bytes));
+    }));
 }
 
 /// Everything that was said. `allow` are the values of `--allow` that begin with `plugin.`.

@@ -36,6 +36,9 @@ pub enum PolicyCommand {
 }
 
 pub fn run(command: &PolicyCommand, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+    if !matches!(command, PolicyCommand::Check(_)) {
+        loading::tell(driver);
+    }
     match command {
         PolicyCommand::Check(args) => build::judge(args, config, driver, cancel),
         PolicyCommand::Test(args) => test(args, driver, cancel),

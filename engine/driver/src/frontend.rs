@@ -54,6 +54,7 @@ impl Session<'_> {
     /// When the build file asks for what is no frontend here, or there is nothing that any frontend takes on.
     pub(crate) fn choose_frontend(&mut self) -> Result<(), BuildError> {
         self.choice = self.chosen()?;
+        self.policies.forget_facts();
         Ok(())
     }
 
@@ -183,6 +184,9 @@ impl Session<'_> {
             error => error,
         })?;
         self.plugins = self.driver.host();
+        // It may have rules of its own: those of everybody else stay.
+        self.policies.renew(self.driver.rules(), &lock(&self.driver.noticed));
+        self.show_noticed();
         match self.plugins.is_frontend(&name) {
             Some(true) => Ok(Some(name)),
             _ => Err(refuse("which is a plugin of another kind", "name a frontend")),

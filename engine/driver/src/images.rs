@@ -6,7 +6,7 @@ mod moving;
 pub use listing::{FileRow, HistoryRow, ImageRow};
 pub use moving::{ImportRequest, SaveFormat};
 
-use kiln_core::{BlobDigest, Diagnostic, ImageRef, LayerId, Platform, Stack};
+use kiln_core::{BlobDigest, Cancel, Diagnostic, EventSink, ImageRef, LayerId, Platform, Stack};
 use kiln_oci::{Descriptor, ImageDocument, Index, Manifest, media_type};
 use kiln_store::BlobNote;
 
@@ -14,6 +14,7 @@ use crate::Driver;
 use crate::artifact::is_plugin_name;
 use crate::error::BuildError;
 use crate::forms::{AS_PULLED, Forms, Origin, read_document};
+use crate::policy::Move;
 use crate::source::image::PULLED;
 
 /// An image without a name is kept under this and its digest.
@@ -224,8 +225,22 @@ impl Driver {
     }
 
     /// Gives an image another name.
-    pub fn tag(&self, image: &str, name: &ImageRef) -> Result<(), BuildError> {
-        let (digest, _) = self.find_digest(image)?;
+    ///
+    /// # Errors
+    ///
+    /// When there is no such image, or a policy denies the name.
+    pub fn tag(
+        &self,
+        image: &str,
+        name: &ImageRef,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<(), BuildError> {
+        let found = self.find_digest(image)?;
+        let names = vec![name.clone()];
+        let tops = std::slice::from_ref(&found);
+        self.judge_move(Move { kind: "store", destination: String::new(), names, tops }, events, cancel)?;
+        let (digest, _) = found;
         self.store
             .set_image(&name.to_string(), &digest)
             .map_err(|error| BuildError::world("could not name the image", error))

@@ -61,8 +61,8 @@ pub use kiln_store::{PruneOptions, Pruned};
 
 pub use agent::SshSource;
 pub use artifact::{
-    InspectedPlugin, LockUse, PublishedPlugin, PulledPlugin, SCHEME as PLUGIN_SCHEME, Trust, UpdatedPlugin,
-    plugin_reference,
+    Fetching, InspectedPlugin, LockUse, PublishedPlugin, PulledPlugin, SCHEME as PLUGIN_SCHEME, Trust,
+    UpdatedPlugin, plugin_reference,
 };
 pub use call::{Check, Finding};
 pub use context::local_context;
@@ -103,6 +103,7 @@ pub struct Driver {
     trust: Trust,
     /// Of the build that is to come.
     lock_use: Mutex<LockUse>,
+    fetching: Mutex<Option<Arc<Fetching>>>,
     web: kiln_oci::web::Web,
     /// Replaced as a whole when one is added: a build asks those there were when it began.
     plugins: Mutex<Arc<kiln_plugin::Host>>,
@@ -158,6 +159,7 @@ impl Driver {
             registries: registries::Registries::new(settings.registries, settings.cancel),
             trust: settings.trust,
             lock_use: Mutex::default(),
+            fetching: Mutex::default(),
             plugins: Mutex::new(Arc::new(plugins)),
             loaded: Mutex::default(),
             exemptions: Mutex::default(),

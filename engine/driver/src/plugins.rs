@@ -10,7 +10,7 @@ use kiln_core::{Diagnostic, Digest, ImageRef};
 use kiln_plugin::{Addition, Compiling, Grant, LoadError, Pattern, PluginSummary};
 
 use crate::Driver;
-use crate::artifact::plugin_reference;
+use crate::artifact::{Fetching, plugin_reference};
 use crate::error::BuildError;
 use crate::forms::{lock, one_line};
 use crate::outcome::UsedPlugin;
@@ -149,6 +149,11 @@ impl Driver {
         self.change_plugins(|host| host.on_compiling(hear));
     }
 
+    /// `hear` gets the name and the size of a plugin that has to be fetched from a registry.
+    pub fn on_fetching(&self, hear: Arc<Fetching>) {
+        *lock(&self.fetching) = Some(hear);
+    }
+
     /// Loads what a build is to have.
     ///
     /// # Errors
@@ -207,8 +212,8 @@ impl Driver {
                 (Cow::Owned(wasm), wanted.digest)
             }
             PluginSource::Registry(reference) => {
-                let reference = self.judged_plugin(reference, wanted.digest)?;
-                (Cow::Owned(self.plugin_of_build(&reference, wanted.digest)?), None)
+                let found = self.judged_plugin(reference, wanted.digest)?;
+                (Cow::Owned(self.take_plugin(&found)?), None)
             }
             PluginSource::Builtin(name) => match self.host().on_request(name) {
                 Ok(wasm) => (Cow::Borrowed(wasm), wanted.digest),

@@ -155,7 +155,9 @@ pub enum Refusal {
     Keyword(String),
     #[error("it defines `{0}`, which belongs to the frontend")]
     Reserved(String),
-    #[error("it defines `{keyword}`, which is an instruction of `{owner}` already")]
+    #[error(
+        "it defines `{keyword}`, which is an instruction of `{owner}` already; `--instruction {keyword}=NAME` says whose it is"
+    )]
     KeywordTaken { keyword: String, owner: String },
 }
 

@@ -18,7 +18,7 @@ pub enum PluginCommand {
     Componentize(ComponentizeArgs),
     /// Say what is wrong with a plugin: its contract, its description, its limits, and whether it answers the same twice
     Check(CheckArgs),
-    /// Ask a plugin what was recorded in a build, and show its answer; the host's answers are played back
+    /// Ask a plugin what was recorded in a build, and show its answer; or have a real build ask it, and record that
     Run(RunArgs),
     /// Ask a plugin what was recorded in builds, and compare its answers
     Test(TestArgs),

@@ -4,23 +4,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use clap::Args;
+use clap::{Args, Parser};
 use kiln_core::Cancel;
 use kiln_driver::record::{Asked, Ending, Fixture, Rehearsal, RehearsalError, Reply};
 use kiln_driver::{Driver, LoadError};
 use serde_json::Value;
 
+use crate::args::BuildArgs;
+use crate::config::Config;
 use crate::exit::{CommandLine, Exit};
-use crate::{parse, table};
+use crate::{build, parse, table};
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The component
     #[arg(value_name = "FILE")]
     pub plugin: PathBuf,
-    /// A call that `kiln build --record` wrote down
-    #[arg(value_name = "FIXTURE")]
-    pub fixture: PathBuf,
+    /// A call that was written down: the host's answers are played back
+    #[arg(value_name = "FIXTURE", required_unless_present = "record", conflicts_with = "record")]
+    pub fixture: Option<PathBuf>,
+    /// Ask about a real build instead, which is planned and judged and not made, and write each call into a file of DIR
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// After `--`: options of `kiln build`, and the build context
+    #[arg(last = true, value_name = "BUILD OPTIONS", requires = "record")]
+    pub build: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -39,11 +47,18 @@ pub struct TestArgs {
 /// Lines of a difference that are shown.
 const SHOWN: usize = 40;
 
-pub fn run(args: &RunArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+pub fn run(args: &RunArgs, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
     let Some(plugin) = load(&args.plugin, driver)? else { return Ok(Exit::BuildWrong) };
-    parse::named(&args.fixture, "the record")?;
-    let fixture = read(&args.fixture)?;
-    let Some(reply) = replay(&plugin, &fixture, &args.fixture, cancel)? else { return Ok(Exit::Interrupted) };
+    let file = match (&args.fixture, &args.record) {
+        (Some(fixture), _) => fixture,
+        (None, Some(directory)) => return live(args, directory, &plugin, config, driver, cancel),
+        (None, None) => {
+            return Err(CommandLine(anyhow!("name a FIXTURE, or a directory with --record")).into());
+        }
+    };
+    parse::named(file, "the record")?;
+    let fixture = read(file)?;
+    let Some(reply) = replay(&plugin, &fixture, file, cancel)? else { return Ok(Exit::Interrupted) };
     match reply.ending {
         Ending::Answer(answer) => {
             table::put(&format!("{answer:#}\n"))?;
@@ -54,6 +69,63 @@ pub fn run(args: &RunArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
             Ok(Exit::Refused)
         }
     }
+}
+
+/// Has the plugin asked by a build as far as that goes without running anything, and prints where each call was written.
+fn live(
+    args: &RunArgs,
+    directory: &Path,
+    plugin: &Rehearsal,
+    config: &Config,
+    driver: &Driver,
+    cancel: &Cancel,
+) -> Result<Exit> {
+    let name = &plugin.id().name;
+    let file =
+        args.plugin.to_str().ok_or_else(|| CommandLine(anyhow!("the path of the plugin is no UTF-8")))?;
+    let mut words = vec!["kiln".to_owned(), "--plugin".to_owned(), file.to_owned()];
+    let asks = |option: &str| {
+        args.build.iter().any(|word| word == option || word.starts_with(&format!("{option}=")))
+    };
+    if plugin.summary().kinds.contains(&"frontend") && !asks("--frontend") {
+        words.extend(["--frontend".to_owned(), name.clone()]);
+    }
+    words.extend(args.build.iter().cloned());
+    let Asking { build } = Asking::try_parse_from(words)
+        .map_err(|error| CommandLine(anyhow!("after `--`: {}", first_paragraph(&error.to_string()))))?;
+    let recorder = driver.record_plugins(directory)?;
+    let exit = build::rehearse(&build, config, driver, cancel);
+    let mut asked = false;
+    for call in recorder.written() {
+        asked |= call.plugin == *name;
+        table::put(&format!("{} {} {}\n", call.plugin, call.hook, directory.join(&call.file).display()))?;
+    }
+    if let Some(error) = recorder.failure() {
+        return Err(error)
+            .with_context(|| format!("could not write down a plugin's call in `{}`", directory.display()));
+    }
+    let exit = exit?;
+    if !asked && exit == Exit::Built {
+        return Err(CommandLine(anyhow!(
+            "`{name}` was not asked anything: only frontends, instructions, and policies on sources, graph and commands are \
+             asked before something is built; for the others there is `kiln build --record DIR`"
+        ))
+        .into());
+    }
+    Ok(exit)
+}
+
+/// What stands after `--`.
+#[derive(Debug, Parser)]
+struct Asking {
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+/// Of an error of the parser without its usage, which is that of another command.
+fn first_paragraph(text: &str) -> String {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    text.split("\n\n").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 pub fn test(args: &TestArgs, driver: &Driver, cancel: &Cancel) -> Result<Exit> {

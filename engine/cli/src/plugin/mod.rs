@@ -21,11 +21,12 @@ pub use args::PluginCommand;
 pub use fixtures::{TestArgs, test};
 
 pub fn run(command: &PluginCommand, config: &Config, driver: &Driver, cancel: &Cancel) -> Result<Exit> {
+    loading::tell(driver);
     match command {
         PluginCommand::New(args) => return new::run(args),
         PluginCommand::Componentize(args) => return componentize::run(args),
         PluginCommand::Check(args) => return check::run(args, driver, cancel),
-        PluginCommand::Run(args) => return fixtures::run(args, driver, cancel),
+        PluginCommand::Run(args) => return fixtures::run(args, config, driver, cancel),
         PluginCommand::Test(args) => return fixtures::test(args, driver, cancel),
         PluginCommand::Ls { plugins, allow, format } => {
             let args = PluginArgs { plugins: plugins.clone(), ..PluginArgs::default() };

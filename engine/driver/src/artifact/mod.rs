@@ -11,6 +11,7 @@ mod trust;
 mod update;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use kiln_core::{BlobDigest, Diagnostic, Digest, ImageRef};
 use kiln_oci::artifact::{ArtifactError, MAX_WASM_BYTES, WasmManifest};
@@ -36,6 +37,9 @@ pub use update::UpdatedPlugin;
 /// Before a reference that means a plugin in a registry.
 pub const SCHEME: &str = "oci://";
 
+/// Hears the name of a plugin that is about to be fetched, and how many bytes it has.
+pub type Fetching = dyn Fn(&str, u64) + Send + Sync;
+
 /// A plugin of a registry whose bytes are fixed, and in the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Artifact {
@@ -60,6 +64,13 @@ impl Artifact {
     fn has(&self, digest: Digest) -> bool {
         self.manifest.0 == digest || self.component.digest.0 == digest
     }
+}
+
+/// A plugin of a registry that a build could have.
+pub(crate) struct FoundPlugin {
+    pub(crate) artifact: Artifact,
+    /// Where it is to be remembered under its name.
+    lock_file: Option<PathBuf>,
 }
 
 /// Why a plugin of a registry could not be had.
@@ -133,17 +144,17 @@ impl Driver {
         }
     }
 
-    /// The component that a build is to have under the name `text`. `digest`, if the person gave one, is that of the
-    /// manifest or of the component.
+    /// What a build is to have under the name `text`: fetched, and neither named nor remembered yet. `digest`, if the
+    /// person gave one, is that of the manifest or of the component.
     ///
     /// # Errors
     ///
-    /// When it cannot be had, is no component, is not signed as the configuration requires, is another than the digest
-    /// or the lock file says, or is not in a lock file that may not change.
-    pub(crate) fn plugin_of_build(&self, text: &str, digest: Option<Digest>) -> Result<Vec<u8>, BuildError> {
+    /// When it cannot be had, is no component, is another than the digest or the lock file says, or is not in a lock
+    /// file that may not change.
+    pub(crate) fn find_plugin(&self, text: &str, digest: Option<Digest>) -> Result<FoundPlugin, BuildError> {
         let reference = plugin_reference(text)?;
         let artifact = match (reference.digest, digest) {
-            (None, None) => self.tagged_plugin(&reference)?,
+            (None, None) => return self.tagged_plugin(&reference),
             (Some(manifest), None) => self.plugin_at(&reference, BlobDigest(manifest))?,
             (Some(manifest), Some(digest)) => {
                 let artifact = self.plugin_at(&reference, BlobDigest(manifest))?;
@@ -151,8 +162,24 @@ impl Driver {
             }
             (None, Some(digest)) => self.plugin_with(&reference, digest)?,
         };
-        self.admit(&artifact)?;
-        self.component_of(&artifact)
+        Ok(FoundPlugin { artifact, lock_file: None })
+    }
+
+    /// The component of a plugin that may be used, which is kept and remembered from here on.
+    ///
+    /// # Errors
+    ///
+    /// When it is not signed although it has to be, or is no plugin.
+    pub(crate) fn take_plugin(&self, found: &FoundPlugin) -> Result<Vec<u8>, BuildError> {
+        let FoundPlugin { artifact, lock_file } = found;
+        self.check_trust(artifact)?;
+        // Before it is remembered: what nobody may use, or can, is not what the name is to mean.
+        if let Some(path) = lock_file {
+            let entry = LockEntry::of(artifact, &self.summary_of(artifact)?);
+            LockFile::change(path, |file| file.put(&artifact.reference, entry))?;
+        }
+        self.keep(artifact)?;
+        self.component_of(artifact)
     }
 
     /// Keeps a plugin that may be used.
@@ -162,34 +189,33 @@ impl Driver {
     /// When it is not signed although it has to be.
     fn admit(&self, artifact: &Artifact) -> Result<(), BuildError> {
         self.check_trust(artifact)?;
+        self.keep(artifact)
+    }
+
+    fn keep(&self, artifact: &Artifact) -> Result<(), BuildError> {
         self.keep_plugin(artifact).map_err(|error| BuildError::world("could not write to the store", error))
     }
 
-    /// What a tag stands for: what the lock file says, or the registry, which the lock file remembers then.
-    fn tagged_plugin(&self, reference: &ImageRef) -> Result<Artifact, BuildError> {
+    /// What a tag stands for: what the lock file says, or the registry.
+    fn tagged_plugin(&self, reference: &ImageRef) -> Result<FoundPlugin, BuildError> {
         let LockUse { path, locked } = lock(&self.lock_use).clone();
         let Some(path) = path else {
             if locked {
                 return Err(lockfile::nowhere(reference));
             }
-            return self.asked_plugin(reference);
+            return Ok(FoundPlugin { artifact: self.asked_plugin(reference)?, lock_file: None });
         };
         if let Some(entry) = LockFile::read(&path)?.get(reference) {
             let artifact = self.plugin_at(reference, entry.manifest)?;
             if artifact.component.digest != entry.wasm {
                 return Err(lockfile::contradicts(&path, &artifact, entry));
             }
-            return Ok(artifact);
+            return Ok(FoundPlugin { artifact, lock_file: None });
         }
         if locked {
             return Err(lockfile::missing(&path, reference));
         }
-        let artifact = self.asked_plugin(reference)?;
-        // Before it is remembered: what nobody may use, or can, is not what the name is to mean.
-        self.check_trust(&artifact)?;
-        let entry = LockEntry::of(&artifact, &self.summary_of(&artifact)?);
-        LockFile::change(&path, |file| file.put(reference, entry))?;
-        Ok(artifact)
+        Ok(FoundPlugin { artifact: self.asked_plugin(reference)?, lock_file: Some(path) })
     }
 
     /// A plugin that a digest beside its name tells apart.
@@ -273,6 +299,9 @@ impl Driver {
         let blob = &artifact.component;
         if self.store.open_blob(&blob.digest)?.is_some() {
             return Ok(());
+        }
+        if let Some(hear) = &*lock(&self.fetching) {
+            hear(&artifact.shown(), blob.size);
         }
         let mut writer = self.store.blob_writer()?;
         self.registries.fetch(&artifact.reference, blob, &mut writer, &mut |_| {})?;

@@ -9,7 +9,7 @@ use kiln_core::event::Silent;
 use kiln_core::plan::{HistoryEntry, Plan};
 use kiln_core::seams::EntrySink;
 use kiln_core::tree::{Content, Place, Time};
-use kiln_core::{Cancel, Digest, Entry, ImageRef, Kind, Platform, Request, Stack, TreePath};
+use kiln_core::{Cancel, Digest, Entry, EventSink, ImageRef, Kind, Platform, Request, Stack, TreePath};
 
 use kiln_oci::document::{CONTAINERD_NAME, REF_NAME};
 use kiln_oci::{Descriptor, Index, LayoutReader, Manifest, media_type};
@@ -19,6 +19,7 @@ use crate::error::BuildError;
 use crate::export::{Named, write_archive, write_whole};
 use crate::forms::{Forms, Interruptible};
 use crate::outcome::SourceTexts;
+use crate::policy::Move;
 use crate::request::{BuildFile, BuildRequest, Destination, OutputKind, OutputSpec};
 use crate::session::Session;
 use crate::solve::Solved;
@@ -43,7 +44,12 @@ pub struct ImportRequest<'a> {
 
 impl Driver {
     /// Makes an image of one layer from a directory or an archive of files, with owners and times as they are there.
-    pub fn import(&self, request: &ImportRequest<'_>, cancel: &Cancel) -> Result<Digest, BuildError> {
+    pub fn import(
+        &self,
+        request: &ImportRequest<'_>,
+        events: &dyn EventSink,
+        cancel: &Cancel,
+    ) -> Result<Digest, BuildError> {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
             BuildError::world(format!("could not import `{}`", request.source.display()), error)
         };
@@ -63,8 +69,9 @@ impl Driver {
 
         let text = format!("FROM scratch\n{}\n", request.changes.join("\n"));
         let build = build_request(request, text.as_bytes());
-        let (sources, silent) = (SourceTexts::default(), Silent);
-        let session = Session::new(self, &build, &sources, &silent, cancel);
+        let sources = SourceTexts::default();
+        let session = Session::new(self, &build, &sources, events, cancel);
+        session.show_noticed();
         let plan = session.plan()?;
         if plan.targets.iter().any(|target| target.root.is_some()) {
             return Err(BuildError::wrong(
@@ -179,18 +186,33 @@ fn build_request(request: &ImportRequest<'_>, text: &[u8]) -> BuildRequest {
 
 impl Driver {
     /// Writes images, each with the name it was asked for by, into one archive.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such image, a policy denies it, or the archive cannot be written.
     pub fn save(
         &self,
         images: &[String],
         to: &Destination,
         format: SaveFormat,
+        events: &dyn EventSink,
         cancel: &Cancel,
     ) -> Result<(), BuildError> {
         let silent = Silent;
         let forms = Forms::new(&self.store, &self.registries, &silent, cancel);
+        let tops = images.iter().map(|image| self.find_digest(image)).collect::<Result<Vec<_>, _>>()?;
+        let kind = match format {
+            SaveFormat::Oci => "oci",
+            SaveFormat::Docker => "docker",
+        };
+        let destination = match to {
+            Destination::Path(path) => path.to_string_lossy().into_owned(),
+            Destination::Stdout => "-".to_owned(),
+        };
+        let names = images.iter().filter_map(|image| self.saved_as(image)).collect();
+        self.judge_move(Move { kind, destination, names, tops: &tops }, events, cancel)?;
         let mut named = Vec::new();
-        for image in images {
-            let (top, pulled_from) = self.find_digest(image)?;
+        for (image, (top, pulled_from)) in images.iter().zip(tops) {
             let bytes = self.document(&top)?;
             let said = kiln_oci::document::media_type_of(&bytes, None)
                 .map_err(|error| BuildError::world(format!("the document {top} is damaged"), error))?;
@@ -210,9 +232,7 @@ impl Driver {
             if blobs.iter().all(|blob| blob.digest != top.digest) {
                 blobs.push(top.clone());
             }
-            let name = ImageRef::parse(image).ok().map(ImageRef::or_latest);
-            let is_name = |name: &ImageRef| name.digest.is_none() && !self.is_digest(image);
-            named.push(Named { top, blobs, names: name.into_iter().filter(is_name).collect() });
+            named.push(Named { top, blobs, names: self.saved_as(image).into_iter().collect() });
         }
         let output = OutputSpec {
             kind: OutputKind::OciArchive,
@@ -222,6 +242,12 @@ impl Driver {
             rewrite_timestamp: true,
         };
         write_whole(&output, |out| write_archive(&forms, &named, format == SaveFormat::Docker, out))
+    }
+
+    /// The name that an image has in an archive; none for one that was asked for by its digest.
+    fn saved_as(&self, image: &str) -> Option<ImageRef> {
+        let name = ImageRef::parse(image).ok().map(ImageRef::or_latest);
+        name.filter(|name| name.digest.is_none() && !self.is_digest(image))
     }
 
     /// The text found its image by digest and is no name for it.

@@ -13,6 +13,7 @@ mod plugin;
 mod report;
 mod services;
 mod source;
+mod stored;
 mod weigh;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub(crate) use graph::StepLimits;
 pub(crate) use output::Product;
 pub(crate) use plugin::Noticed;
 pub(crate) use source::{NotUsed, first_message};
+pub(crate) use stored::Move;
 pub(crate) use weigh::UNDECIDED;
 
 use crate::error::BuildError;
@@ -130,6 +132,11 @@ impl Policies {
 
     pub(crate) fn are_asked_at(&self, point: Point) -> bool {
         self.at(point).next().is_some()
+    }
+
+    /// Who the frontend is was not known until now.
+    pub(crate) fn forget_facts(&mut self) {
+        self.facts = OnceLock::new();
     }
 
     /// What stands for the policies at a point, their options and modes; empty where there are none.

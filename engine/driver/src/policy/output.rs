@@ -92,7 +92,7 @@ impl Session<'_> {
     }
 
     /// Names by which an exemption may know the build as a whole.
-    fn names_of_build(&self) -> Vec<String> {
+    pub(super) fn names_of_build(&self) -> Vec<String> {
         let names = self.request.outputs.iter().flat_map(|output| &output.names).chain(&self.request.tags);
         let mut things: Vec<String> = names.flat_map(|name| [name.familiar(), name.to_string()]).collect();
         things.push(self.request.frontend.target.clone());
@@ -211,8 +211,17 @@ impl Session<'_> {
             images,
             options: options(output),
         };
+        self.judge_facts(&facts, things, weighed)
+    }
+
+    pub(super) fn judge_facts(
+        &self,
+        facts: &ExportFacts,
+        things: &[String],
+        weighed: &mut Weighed,
+    ) -> Result<(), BuildError> {
         for standing in self.policies.at(Point::Export) {
-            let findings = match self.ask(standing, |policy, asking| policy.check_export(asking, &facts))? {
+            let findings = match self.ask(standing, |policy, asking| policy.check_export(asking, facts))? {
                 Ok((found, mut reported)) => {
                     reported.extend(found);
                     reported

@@ -14,6 +14,7 @@ use kiln_plugin::{FoundSource, Point, PolicySource, SourceCheck};
 
 use super::weigh::Weighed;
 use super::{PolicyMode, Standing};
+use crate::artifact::FoundPlugin;
 use crate::error::BuildError;
 use crate::forms::lock;
 use crate::session::Session;
@@ -196,17 +197,22 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whether a plugin may be fetched, and from where.
-    pub(super) fn judge_plugin(&self, source: &ImageSource) -> Result<ImageSource, BuildError> {
-        let settled = self.settle_source::<_, BuildError>(
+    /// The plugin that may be used for `source`, if policies let one. `find` fetches what a source names.
+    pub(super) fn judge_plugin(
+        &self,
+        source: &ImageSource,
+        find: impl Fn(&ImageSource) -> Result<FoundPlugin, BuildError>,
+    ) -> Result<FoundPlugin, BuildError> {
+        let settled = self.settle_source(
             PolicySource::Plugin(source.clone()),
             Question { platform: None, spans: &[] },
             |source| {
                 let PolicySource::Plugin(source) = source else {
                     unreachable!("a rewritten source stays of its kind")
                 };
-                let pin = source.pinned.map(|digest| digest.to_string()).unwrap_or_default();
-                Ok((source.clone(), FoundSource { pin, image: None }))
+                let plugin = find(source)?;
+                let pin = plugin.artifact.manifest.to_string();
+                Ok((plugin, FoundSource { pin, image: None }))
             },
         );
         match settled {

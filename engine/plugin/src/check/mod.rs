@@ -145,8 +145,8 @@ impl Check<'_> {
             }
             let arguments = samples::arguments(hook, &keywords, &options);
             let world = World::new("");
-            let ask = || self.rehearsal.ask(hook, &arguments, &|_| world::tree(), &world, self.cancel);
-            let (first, second) = (ask()?, ask()?);
+            let asked = self.rehearsal.ask_twice(hook, &arguments, &|_| world::tree(), &world, self.cancel);
+            let [first, second] = asked?;
             self.judge(hook, &first, &second);
         }
         Ok(())

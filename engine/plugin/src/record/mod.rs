@@ -12,7 +12,7 @@ mod spelling;
 mod tape;
 
 pub use fixture::{Asked, Ending, Fixture, FixtureError, HostCall};
-pub use recorder::Recorder;
+pub use recorder::{Recorder, Written};
 pub use rehearsal::{Rehearsal, RehearsalError, Reply};
 
 pub(crate) use hooks::HOOKS;

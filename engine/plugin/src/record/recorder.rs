@@ -24,8 +24,27 @@ const SHORTEST: usize = 6;
 #[derive(Debug)]
 pub struct Recorder {
     directory: PathBuf,
-    /// How often a name was given, and the first thing that went wrong.
-    state: Mutex<(BTreeMap<String, u32>, Option<io::Error>)>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How often a name was given.
+    names: BTreeMap<String, u32>,
+    written: Vec<Written>,
+    /// What went wrong first.
+    failure: Option<io::Error>,
+}
+
+/// A call that is on record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Name of the plugin.
+    pub plugin: String,
+    /// Interface and function.
+    pub hook: String,
+    /// Name of the file in the recorder's directory.
+    pub file: String,
 }
 
 impl Recorder {
@@ -41,10 +60,15 @@ impl Recorder {
 
     /// What went wrong first with writing, once.
     pub fn failure(&self) -> Option<io::Error> {
-        self.lock().1.take()
+        self.lock().failure.take()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (BTreeMap<String, u32>, Option<io::Error>)> {
+    /// All calls so far, in the order in which they ended.
+    pub fn written(&self) -> Vec<Written> {
+        self.lock().written.clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
@@ -69,9 +93,15 @@ impl Recorder {
             ending,
         };
         Censor::of(plugin).fixture(&mut fixture);
-        let name = self.name(&fixture);
-        if let Err(error) = fs::write(self.directory.join(name), fixture.to_string()) {
-            self.lock().1.get_or_insert(error);
+        let file = self.name(&fixture);
+        match fs::write(self.directory.join(&file), fixture.to_string()) {
+            Ok(()) => {
+                let written = Written { plugin: fixture.plugin.name, hook: fixture.hook, file };
+                self.lock().written.push(written);
+            }
+            Err(error) => {
+                self.lock().failure.get_or_insert(error);
+            }
         }
     }
 
@@ -80,7 +110,7 @@ impl Recorder {
         let asked = Digest::of(Value::from(fixture.arguments.clone()).to_string().as_bytes());
         let stem = format!("{}-{}-{}", fixture.plugin.name, fixture.hook, &asked.hex()[..8]);
         let mut state = self.lock();
-        let times = state.0.entry(stem.clone()).or_default();
+        let times = state.names.entry(stem.clone()).or_default();
         *times += 1;
         if *times == 1 { format!("{stem}.json") } else { format!("{stem}-{times}.json") }
     }

@@ -89,63 +89,83 @@ impl Rehearsal {
             return Err(RehearsalError::Contract { theirs: fixture.contract.clone(), ours });
         }
         let tape = Tape::playing(fixture.calls.clone());
-        self.put(&fixture.hook, &fixture.arguments, &|_| Arc::new(Played), None, tape, cancel)
+        let [reply] =
+            self.put(&fixture.hook, &fixture.arguments, &|_| Arc::new(Played), None, [tape], cancel)?;
+        Ok(reply)
     }
 
-    /// Asks with arguments as [`Fixture`] has them; `services` and `trees` answer the plugin's questions.
+    /// Asks with arguments as [`Fixture`] has them, and the same again; `services` and `trees` answer the plugin's
+    /// questions. As in builds, a component with instructions is one and the same both times, and others start anew.
     ///
     /// # Errors
     ///
     /// As [`Self::replay`].
-    pub fn ask(
+    pub fn ask_twice(
         &self,
         hook: &str,
         arguments: &[Value],
         trees: &(dyn Fn(u32) -> Arc<dyn TreeView> + Sync),
         services: &dyn Services,
         cancel: &Cancel,
-    ) -> Result<Reply, RehearsalError> {
-        self.put(hook, arguments, trees, Some(services), Tape::default(), cancel)
+    ) -> Result<[Reply; 2], RehearsalError> {
+        if hook.starts_with("instruction.") {
+            return self.put(hook, arguments, trees, Some(services), Default::default(), cancel);
+        }
+        let ask = || self.put(hook, arguments, trees, Some(services), [Tape::default()], cancel);
+        let ([first], [second]) = (ask()?, ask()?);
+        Ok([first, second])
     }
 
-    fn put(
+    /// Asks one component once for each tape.
+    fn put<const TIMES: usize>(
         &self,
         hook: &str,
         arguments: &[Value],
         trees: &(dyn Fn(u32) -> Arc<dyn TreeView> + Sync),
         services: Option<&dyn Services>,
-        tape: Tape,
+        tapes: [Tape; TIMES],
         cancel: &Cancel,
-    ) -> Result<Reply, RehearsalError> {
+    ) -> Result<[Reply; TIMES], RehearsalError> {
         let plugin = &self.plugin;
         let asked = serve(plugin.component.engine(), services, cancel, |line| {
             let session = Session::open(line, self.limits, Platform::host());
             let mut instance = Instance::start(plugin, &session, 0)?;
-            instance.tape(tape);
-            let answer = hooks::ask(&mut instance, hook, arguments, &|number| trees(number));
-            let (fuel, memory_bytes) = instance.used();
-            let (calls, unasked) = instance.untape();
-            Ok::<_, AskError>((
-                answer,
-                Reply { ending: Ending::Answer(Value::Null), calls, unasked, fuel, memory_bytes },
-            ))
+            Ok::<_, AskError>(tapes.map(|tape| {
+                instance.tape(tape);
+                let answer = hooks::ask(&mut instance, hook, arguments, &|number| trees(number));
+                let (fuel, memory_bytes) = instance.used();
+                let (calls, unasked) = instance.untape();
+                (answer, Reply { ending: Ending::Answer(Value::Null), calls, unasked, fuel, memory_bytes })
+            }))
         })
         .map_err(|source| LoadError::Thread { source })?;
-        let failed = |error: AskError| match error {
-            AskError::Call(CallError::Cancelled) => Err(RehearsalError::Cancelled),
-            AskError::Call(CallError::Failed(error)) => Ok(Ending::Failure(error.failure.to_string())),
-            wrong => Err(RehearsalError::Question(wrong.to_string())),
-        };
-        match asked {
-            Ok((Ok(answer), reply)) => Ok(Reply { ending: Ending::Answer(answer), ..reply }),
-            Ok((Err(error), reply)) => Ok(Reply { ending: failed(error)?, ..reply }),
-            Err(error) => Ok(Reply {
-                ending: failed(error)?,
-                calls: Vec::new(),
-                unasked: Vec::new(),
-                fuel: 0,
-                memory_bytes: 0,
+        let replies = match asked {
+            Ok(asked) => asked.map(|(answer, reply)| {
+                let ending = answer.map(Ending::Answer).or_else(failed)?;
+                Ok(Reply { ending, ..reply })
             }),
-        }
+            Err(error) => {
+                let ending = failed(error)?;
+                std::array::from_fn(|_| {
+                    Ok(Reply {
+                        ending: ending.clone(),
+                        calls: Vec::new(),
+                        unasked: Vec::new(),
+                        fuel: 0,
+                        memory_bytes: 0,
+                    })
+                })
+            }
+        };
+        let replies: Vec<Reply> = replies.into_iter().collect::<Result<_, RehearsalError>>()?;
+        Ok(replies.try_into().unwrap_or_else(|_| unreachable!("there is a reply for each tape")))
+    }
+}
+
+fn failed(error: AskError) -> Result<Ending, RehearsalError> {
+    match error {
+        AskError::Call(CallError::Cancelled) => Err(RehearsalError::Cancelled),
+        AskError::Call(CallError::Failed(error)) => Ok(Ending::Failure(error.failure.to_string())),
+        wrong => Err(RehearsalError::Question(wrong.to_string())),
     }
 }
