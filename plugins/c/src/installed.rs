@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kiln_closure::{ElfError, Files, read};
 use kiln_sdk::wit::diagnostics::Diagnostic;
+use kiln_sdk::wit::frontend_types::BuildFailure;
 use kiln_sdk::wit::types::{FileInfo, FileKind, HostError};
 
 /// The files below the prefix.
@@ -96,7 +97,7 @@ impl Installed {
     /// # Errors
     ///
     /// There is none, there are several, or the one that is asked for is not among them.
-    pub(crate) fn entrypoint(&self, wanted: &str, was_installed: bool) -> Result<String, Diagnostic> {
+    pub(crate) fn entrypoint(&self, wanted: &str, was_installed: bool) -> Result<String, BuildFailure> {
         let is_usual = |path: &&String| {
             let directory = path.rsplit('/').nth(1).unwrap_or_default();
             matches!(directory, "bin" | "sbin")
@@ -115,29 +116,29 @@ impl Installed {
             let all_scripts: Vec<&String> = self.scripts.iter().collect();
             if all_scripts.iter().any(|path| fits(&path)) {
                 let message = format!("`{wanted}` is a script, and the image starts programs");
-                return Err(
-                    Diagnostic::error("c-program", message).help(format!("there are {}", listed(&all)))
-                );
+                return Err(Diagnostic::error("c-program", message)
+                    .help(format!("there are {}", listed(&all)))
+                    .into());
             }
             let message = format!("there is no program `{wanted}`");
             let help = match all.is_empty() {
                 true => "the project makes no program".to_owned(),
                 false => format!("there are {}", listed(&all)),
             };
-            return Err(Diagnostic::error("c-program", message).help(help));
+            return Err(Diagnostic::error("c-program", message).help(help).into());
         }
         match choice[..] {
             [only] => Ok(only.clone()),
             [] => {
                 let message = "the project makes no program, neither by `install` nor in its build directory";
                 let help = "a library has no image of its own; if there is a target that makes one, name it with `--opt c.make=TARGET`";
-                Err(Diagnostic::error("c-no-program", message).help(help))
+                Err(Diagnostic::error("c-no-program", message).help(help).into())
             }
             _ => {
                 let how = if was_installed { "installs" } else { "installs nothing and builds" };
                 let message = format!("the project {how} {} programs: {}", choice.len(), listed(&choice));
                 let help = format!("choose with `--opt c.program={}`", base_name(choice[0]));
-                Err(Diagnostic::error("c-several-programs", message).help(help))
+                Err(Diagnostic::error("c-several-programs", message).help(help).into())
             }
         }
     }
@@ -274,11 +275,13 @@ mod tests {
         assert_eq!(with(&helper).entrypoint("helper", true).unwrap(), helper[1]);
         assert_eq!(with(&helper[1..]).entrypoint("", true).unwrap(), helper[1]);
         let several = with(&["/usr/local/bin/a", "/usr/local/sbin/b"]);
-        let found = several.entrypoint("", true).unwrap_err();
+        let failure =
+            |of: &Installed, name: &str| of.entrypoint(name, true).unwrap_err().diagnostics.remove(0);
+        let found = failure(&several, "");
         assert_eq!(found.message, "the project installs 2 programs: `a`, `b`");
-        assert_eq!(several.entrypoint("c", true).unwrap_err().help, "there are `a`, `b`");
-        assert!(several.entrypoint("run.sh", true).unwrap_err().message.contains("is a script"));
-        assert_eq!(with(&[]).entrypoint("", true).unwrap_err().code, "c-no-program");
+        assert_eq!(failure(&several, "c").help, "there are `a`, `b`");
+        assert!(failure(&several, "run.sh").message.contains("is a script"));
+        assert_eq!(failure(&with(&[]), "").code, "c-no-program");
     }
 
     #[test]
