@@ -52,7 +52,7 @@ fn a_frontend_of_anybodys_is_asked_by_name() {
     space
         .build(&["--plugin", &plugin, "--frontend", "proeb"])
         .ends(1)
-        .says(&["no frontend is called `proeb`", "`dockerfile`, `go`, `java`, `probe`"]);
+        .says(&["no frontend is called `proeb`", "`dockerfile`, `c`, `go`, `java`, `probe`"]);
     space.build(&["--frontend", "instructions"]).ends(1).says(&["no frontend is called `instructions`"]);
 }
 
