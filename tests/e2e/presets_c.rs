@@ -195,4 +195,26 @@ mod as_root {
         let ran = space.build(&["--opt", "builder=busybox"]).ends(1);
         ran.says(&["missing-tool", "the builder image `busybox` has no `cc`", "c.builder"]);
     }
+
+    #[test]
+    fn the_ejected_dockerfile_makes_an_image_that_does_the_same() {
+        needs_root!();
+        let hello = prepared(TestSpace::with_example("presets/c-hello", &[BUILDER]));
+        let theirs = |space: &TestSpace| {
+            let context = space.context();
+            space.kiln(&["plan", "--eject", context.to_str().expect("the context has a name in UTF-8")]).ok();
+            // It wins from now on.
+            space.build(&["-t", "theirs"]).ok();
+        };
+        theirs(&hello);
+        assert_eq!(output(&hello, "theirs", &[]), "Hello from C\n");
+        let service = service();
+        theirs(&service);
+        assert_eq!(output(&service, "theirs", &["0"]), "hello\ngood morning\nwelcome\n");
+        let text = fs::read_to_string(service.context().join("Dockerfile")).expect("it is written");
+        assert!(text.contains("# libssl.so.3: needed by /usr/local/bin/wordsd"), "{text}");
+        service.build(&["-o", "files"]).ok();
+        assert!(service.path("files/usr/local/share/wordsd/greetings").exists());
+        assert!(!service.path("files/usr/local/share/doc").exists());
+    }
 }

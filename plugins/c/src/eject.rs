@@ -82,11 +82,14 @@ pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailur
     Ok(vec![TextFile { path: "Dockerfile".to_owned(), text: file.finish() }])
 }
 
-/// A sentence begins with a capital and ends with a stop.
+/// A sentence begins with a capital, unless that is part of a name, and ends with a stop.
 fn sentence_case(text: &str) -> String {
+    let is_name = text.split(' ').next().is_some_and(|word| word.contains(['.', '`', '/']));
     let mut letters = text.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
+    match letters.next() {
+        Some(first) if !is_name => format!("{}{}.", first.to_uppercase(), letters.as_str()),
+        _ => format!("{text}."),
+    }
 }
 
 fn words(arguments: &[String]) -> String {
