@@ -37,8 +37,12 @@ mod as_root {
         instead("maven:3-eclipse-temurin-17", "junit")
     }
 
-    fn example(name: &str) -> TestSpace {
-        prepared(TestSpace::with_example(&format!("presets/{name}"), &["junit"]))
+    fn hello() -> TestSpace {
+        prepared(TestSpace::with_example("presets/java-hello", &["junit"]))
+    }
+
+    fn service() -> TestSpace {
+        prepared(TestSpace::with_example("presets/java-service", &["junit"]))
     }
 
     /// A project of these files, and of a pom with nothing special unless one is among them.
@@ -64,7 +68,7 @@ mod as_root {
     #[test]
     fn one_class_with_a_main_method_is_a_program_on_nothing() {
         needs_root!();
-        let space = example("java-hello");
+        let space = hello();
         let built = build(&space, &["-t", "it", "--label", "a=b", "--opt", "java.tests=true"]).ok();
         built.says(&[
             "pom.xml found, built by Maven",
@@ -123,7 +127,7 @@ mod as_root {
     #[test]
     fn a_changed_line_of_a_server_makes_one_layer_new() {
         needs_root!();
-        let space = example("java-service");
+        let space = service();
         build(&space, &["-t", "it"]).ok().says(&[
             "the image is of module `server`: server/target/server-1.0.jar",
             "Maven builds offline",
@@ -170,7 +174,7 @@ mod as_root {
     #[test]
     fn the_image_is_the_same_to_the_byte_wherever_it_is_built() {
         needs_root!();
-        same_elsewhere(&example("java-service"), &["--frontend=java", &maven()]);
+        same_elsewhere(&service(), &["--frontend=java", &maven()]);
     }
 
     #[test]

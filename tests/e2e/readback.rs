@@ -83,6 +83,8 @@ pub(crate) fn image(space: &TestSpace, name: &str) -> Image {
 pub(crate) fn oci_archive(space: &TestSpace, archive: &str) -> Image {
     let archive = space.path(archive);
     let layout = archive.with_extension("layout");
+    // The name may have been another image's before.
+    shell(&format!("rm -rf '{0}' '{0}.bundle'", layout.display()));
     shell(&format!("mkdir '{0}' && tar -xf '{1}' -C '{0}'", layout.display(), archive.display()));
     oci_layout(&layout)
 }

@@ -2,10 +2,9 @@
 //! that the repository names, or that knows the directory.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use kiln_core::graph::ContextSource;
-use kiln_core::seams::{Services, TreeView};
+use kiln_core::seams::Services;
 use kiln_core::{Diagnostic, ImageRef, Position, Request, Severity, Span};
 use kiln_plugin::{Confidence, Detection, FrontendChoice};
 
@@ -196,7 +195,8 @@ impl Session<'_> {
     /// The frontend that knows a directory without a build file.
     fn recognised(&self) -> Result<Choice, BuildError> {
         let source = ContextSource { name: String::new(), ignore: None };
-        let context: Arc<dyn TreeView> = self.open_context(&source)?;
+        // A context that cannot be had is the frontend's to say, which knows how.
+        let Ok(context) = self.open_context(&source) else { return Ok(Choice::default()) };
         let found = self.plugins.detect(&context, self.cancel).map_err(|error| self.not_planned(error))?;
         let best = found.first().map_or(Confidence::No, |surest| surest.confidence);
         let surest: Vec<_> = found.iter().take_while(|one| one.confidence == best).collect();

@@ -62,7 +62,7 @@ fn what_ships_says_what_it_is_and_runs_from_its_own_code() {
     let (host, cache) = host();
     let plugins = host.plugins().expect("components that work");
     let names: Vec<_> = plugins.iter().map(|plugin| plugin.name.as_str()).collect();
-    assert_eq!(names, ["dockerfile", "instructions"]);
+    assert_eq!(names, ["dockerfile", "instructions", "c", "go", "java"]);
     assert_eq!(plugins[0].kinds, ["frontend"]);
     assert_eq!(plugins[1].kinds, ["instruction"]);
     for keyword in ["RUN", "COPY", "ENV", "HEALTHCHECK"] {

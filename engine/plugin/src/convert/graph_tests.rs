@@ -129,7 +129,7 @@ fn an_operation_reads_only_what_comes_before_it() {
     let empty = finished(wit::Graph { ops: Vec::new() }, &owner(), &[(output(0), amd64())], &amd64());
     assert_eq!(
         empty.expect_err("a target of nothing").to_string(),
-        "a target: it reads op 0, which does not come before it"
+        "a target or a scan: it reads op 0, which does not come before it"
     );
 }
 
