@@ -19,7 +19,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent / "presets"
 WAYS = ["preset", "two-stage", "single"]
-BASES = ["alpine", "golang:1.19"]
+BASES = ["alpine", "buildpack-deps:bookworm", "debian", "golang:1.19"]
 
 
 class Builder:
@@ -80,7 +80,7 @@ def changed(builder, context, way, command, repeat):
 
 
 def size(count):
-    return f"{count / 1e6:,.2f}" if count < 1e8 else f"{count / 1e6:,.0f}"
+    return f"{count / 1e6:,.3g}" if count < 1e8 else f"{count / 1e6:,.0f}"
 
 
 def measure(builder, examples, place, repeat):
