@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use kiln_core::BlobDigest;
+use kiln_core::{BlobDigest, Digest};
 use kiln_oci::Manifest;
 use kiln_oci::artifact::{
     MAX_WASM_BYTES, PublicKey, Signed, SignedBytes, SigningKey, WasmManifest, judge_bundle, judge_simple,
@@ -42,7 +42,7 @@ pub fn signatures(bytes: &[u8]) {
     let ours = [PublicKey::parse(PUBLIC).expect("the key is good")];
     let theirs: Vec<PublicKey> = PublicKey::parse(OF_NOBODY).into_iter().collect();
     let manifest = b"the manifest".as_slice();
-    let what = SignedBytes { digest: BlobDigest::of(manifest), bytes: manifest };
+    let what = SignedBytes { digest: BlobDigest(Digest::of(manifest)), bytes: manifest };
     let digest = what.digest.hex();
     let names_it = || String::from_utf8_lossy(bytes).contains(&digest);
 
