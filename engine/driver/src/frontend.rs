@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use kiln_core::graph::ContextSource;
-use kiln_core::seams::Services;
+use kiln_core::seams::{HostError, Services};
 use kiln_core::{Diagnostic, ImageRef, Position, Request, Severity, Span};
 use kiln_plugin::{Confidence, Detection, FrontendChoice};
 
@@ -86,12 +86,12 @@ impl Session<'_> {
         let found = self.build_file();
         let asked = match (argument, &found) {
             (Some(reference), _) => Some((Asked { reference: reference.to_owned(), line: 0 }, None)),
-            (None, Some((name, head))) => syntax::asked(head).map(|asked| {
+            (None, Ok(Some((name, head)))) => syntax::asked(head).map(|asked| {
                 let whole = Position { line: asked.line, column: 0 };
                 let span = Span { file: name.clone(), start: whole, end: whole };
                 (asked, Some(span))
             }),
-            (None, None) => None,
+            (None, _) => None,
         };
         if let Some((asked, at)) = asked {
             let reason = match &at {
@@ -101,33 +101,37 @@ impl Session<'_> {
             let Some(name) = self.by_reference(&asked.reference, at)? else {
                 return Ok(Choice::usual(reason));
             };
-            return Ok(Choice { file: found.map(|(name, _)| name), ..Choice::named(&name, reason) });
+            let file = found.ok().flatten().map(|(name, _)| name);
+            return Ok(Choice { file, ..Choice::named(&name, reason) });
         }
         match (&request.project_frontend, found) {
             (Some(name), _) => Ok(Choice::named(name, BY_PROJECT)),
-            (None, None) if !is_given => self.recognised(),
-            (None, Some((file, _))) => Ok(Choice::usual(format!("`{file}` found"))),
-            (None, None) => Ok(Choice::usual("a build file is named, and no other frontend")),
+            // A context that cannot be had is the frontend's to say, which knows how.
+            (None, Err(_)) => Ok(Choice::default()),
+            (None, Ok(None)) if !is_given => self.recognised(),
+            (None, Ok(Some((file, _)))) => Ok(Choice::usual(format!("`{file}` found"))),
+            (None, Ok(None)) => Ok(Choice::usual("a build file is named, and no other frontend")),
         }
     }
 
-    /// Name and beginning of the build file; nothing of one that cannot be read, which is the frontend's to say.
-    fn build_file(&self) -> Option<(String, Vec<u8>)> {
-        let tree = self.open_build_file().ok()?;
+    /// Name and beginning of the build file; nothing of one that cannot be read, which is the frontend's to say. An error
+    /// when the place where it would be cannot be looked at.
+    fn build_file(&self) -> Result<Option<(String, Vec<u8>)>, HostError> {
+        let tree = self.open_build_file()?;
         let given = self.request.frontend.file.as_str();
         let names = if given.is_empty() { &syntax::FILES[..] } else { &[given][..] };
         for name in names {
             match tree.read(name, 0, HEAD_BYTES) {
                 Ok(head) if head.len() == HEAD_BYTES && syntax::is_json(&head) => {
                     let whole = tree.read(name, 0, MAX_BUILD_FILE_BYTES as usize).unwrap_or(head);
-                    return Some(((*name).to_owned(), whole));
+                    return Ok(Some(((*name).to_owned(), whole)));
                 }
-                Ok(head) => return Some(((*name).to_owned(), head)),
+                Ok(head) => return Ok(Some(((*name).to_owned(), head))),
                 Err(error) if error.code == "not-found" => {}
-                Err(_) => return Some(((*name).to_owned(), Vec::new())),
+                Err(_) => return Ok(Some(((*name).to_owned(), Vec::new()))),
             }
         }
-        None
+        Ok(None)
     }
 
     /// The frontend that a name in a build file, or in the build argument for it, means. `None` is kiln's own.
@@ -195,7 +199,6 @@ impl Session<'_> {
     /// The frontend that knows a directory without a build file.
     fn recognised(&self) -> Result<Choice, BuildError> {
         let source = ContextSource { name: String::new(), ignore: None };
-        // A context that cannot be had is the frontend's to say, which knows how.
         let Ok(context) = self.open_context(&source) else { return Ok(Choice::default()) };
         let found = self.plugins.detect(&context, self.cancel).map_err(|error| self.not_planned(error))?;
         let best = found.first().map_or(Confidence::No, |surest| surest.confidence);
