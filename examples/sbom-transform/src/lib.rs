@@ -194,9 +194,7 @@ fn whole(root: &Tree, path: &str) -> Result<Option<String>, HostError> {
             // A short answer may be all there is, or the host's own limit: only an empty one is the end.
             Ok(piece) if piece.is_empty() => return Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
             Ok(piece) => bytes.extend_from_slice(&piece),
-            Err(error) if ["not-found", "not-a-file", "not-a-directory"].contains(&&*error.code) => {
-                return Ok(None);
-            }
+            Err(error) if error.is_absent() => return Ok(None),
             Err(error) => return Err(error),
         }
     }

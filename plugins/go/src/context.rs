@@ -17,13 +17,7 @@ pub(crate) trait Files {
 
 impl Files for Tree {
     fn text(&self, path: &str) -> Result<Option<String>, HostError> {
-        match self.read_text(path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if matches!(error.code.as_str(), "not-found" | "not-a-file" | "not-a-directory") => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        self.text_if_there(path)
     }
 
     fn go_files(&self) -> Result<Vec<String>, HostError> {

@@ -23,13 +23,7 @@ const MAX_BUILD_FILES: u32 = 2_000;
 
 impl Look for Tree {
     fn text(&self, path: &str) -> Result<Option<String>, HostError> {
-        match self.read_text(path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if matches!(error.code.as_str(), "not-found" | "not-a-file" | "not-a-directory") => {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
+        self.text_if_there(path)
     }
 
     fn matching(&self, patterns: &[&str]) -> Result<Vec<String>, HostError> {

@@ -63,7 +63,7 @@ pub(crate) fn read_if_there(
 ) -> Result<Option<Vec<u8>>, HostError> {
     match read_up_to(files, path, limit) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if ["not-found", "not-a-directory", "not-a-file"].contains(&&*error.code) => Ok(None),
+        Err(error) if error.is_absent() => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -89,7 +89,7 @@ pub(crate) fn installed(root: &dyn Files) -> Result<Vec<Package>, Unreadable> {
                 }
             }
         }
-        Err(error) if is_absent(&error) => {}
+        Err(error) if error.is_absent() => {}
         Err(error) => return Err(Unreadable::Host(error)),
     }
     for path in APK {
@@ -100,14 +100,10 @@ pub(crate) fn installed(root: &dyn Files) -> Result<Vec<Package>, Unreadable> {
     Ok(packages)
 }
 
-fn is_absent(error: &HostError) -> bool {
-    ["not-found", "not-a-directory", "not-a-file"].contains(&&*error.code)
-}
-
 fn is_there(root: &dyn Files, path: &str) -> Result<bool, Unreadable> {
     match root.stat(path) {
         Ok(_) => Ok(true),
-        Err(error) if is_absent(&error) => Ok(false),
+        Err(error) if error.is_absent() => Ok(false),
         Err(error) => Err(Unreadable::Host(error)),
     }
 }
@@ -116,7 +112,7 @@ fn database(root: &dyn Files, path: &str) -> Result<Option<String>, Unreadable> 
     match read_up_to(root, path, MAX_DATABASE_BYTES + 1) {
         Ok(bytes) if bytes.len() > MAX_DATABASE_BYTES => Err(Unreadable::TooLarge(path.to_owned())),
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) if error.is_absent() => Ok(None),
         Err(error) => Err(Unreadable::Host(error)),
     }
 }

@@ -57,6 +57,7 @@ pub mod memory;
 pub mod plugin;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
+mod trees;
 pub mod wit;
 pub mod worlds;
 
