@@ -198,26 +198,13 @@ fn is_variable(name: &str) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use kiln_sdk::wit::types::Platform;
-
     use super::*;
 
     pub(crate) fn request(options: &[(&str, &str)], args: &[(&str, &str)]) -> BuildRequest {
         let pairs = |list: &[(&str, &str)]| {
             list.iter().map(|(key, value)| Pair { key: (*key).into(), value: (*value).into() }).collect()
         };
-        BuildRequest {
-            file: String::new(),
-            target: String::new(),
-            platforms: Vec::new(),
-            build_platform: Platform::default(),
-            build_args: pairs(args),
-            labels: Vec::new(),
-            options: pairs(options),
-            no_cache: Vec::new(),
-            secret_ids: Vec::new(),
-            ssh_ids: Vec::new(),
-        }
+        BuildRequest { build_args: pairs(args), options: pairs(options), ..kiln_sdk::testing::request(&[]) }
     }
 
     #[test]

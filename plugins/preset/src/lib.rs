@@ -73,6 +73,3 @@ pub use options::{Common, USER, bad};
 pub use reasons::Reasons;
 pub use result::{Shape, answer, check_build_args, check_target};
 pub use rules::rules;
-
-#[cfg(test)]
-mod testing;

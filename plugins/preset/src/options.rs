@@ -104,10 +104,10 @@ mod tests {
     use kiln_sdk::wit::types::Pair;
 
     use super::*;
-    use crate::testing::request;
+    use kiln_sdk::testing::request;
 
     fn read(options: &[(&str, &str)]) -> Result<Common, Vec<Diagnostic>> {
-        let mut request = request();
+        let mut request = request(&[]);
         request.options =
             options.iter().map(|(key, value)| Pair { key: (*key).into(), value: (*value).into() }).collect();
         Common::read(&request)

@@ -142,7 +142,7 @@ mod tests {
     use kiln_sdk::wit::types::Pair;
 
     use super::*;
-    use crate::testing::request;
+    use kiln_sdk::testing::request;
 
     fn pair(key: &str, value: &str) -> Pair {
         Pair { key: key.into(), value: value.into() }
@@ -172,7 +172,7 @@ mod tests {
         let one = graph.make_dir(None, "/a", None);
         shape.layer(one, "a");
         shape.config.entrypoint = Some(vec!["/a".into()]);
-        let mut request = request();
+        let mut request = request(&[]);
         request.labels = vec![pair("a", "mine")];
         let target = shape.finish(&mut graph, &request);
         assert_eq!(target.config.cmd, None);
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn the_time_is_the_persons_or_the_epoch() {
         let with = |epoch: &str| {
-            let mut request = request();
+            let mut request = request(&[]);
             request.build_args = vec![pair("SOURCE_DATE_EPOCH", epoch)];
             answer(GraphBuilder::new(), Vec::new(), Reasons::new(), &request)
                 .map(|built| built.source_date_epoch)
