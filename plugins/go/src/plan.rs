@@ -16,7 +16,7 @@ use crate::context;
 use crate::listing::{Listing, Package};
 use crate::project::{self, DEFAULT_VERSION, Project};
 use crate::settings::{Cgo, Settings, VARIABLES};
-use crate::toolchain::{self, FACTS, Goal, SOURCES, Toolchain};
+use crate::toolchain::{FACTS, Goal, SOURCES, Toolchain};
 
 /// Name of this preset, for options in messages.
 pub(crate) const PRESET: &str = "go";
@@ -170,12 +170,7 @@ impl Plan {
             copied
         };
         let sources = copy(&mut graph, "sources", &[], &[".git"], Vec::new());
-        let go = Toolchain {
-            builder: &builder,
-            project: &project,
-            settings: &settings,
-            can_stamp: toolchain::can_stamp(facts.value("go-version").unwrap_or_default()),
-        };
+        let go = Toolchain::new(&builder, &project, &settings, &facts);
 
         let mut ready = builder.root;
         if project.is_vendored {
@@ -192,9 +187,10 @@ impl Plan {
         }
 
         let headers = context::headers(&tree).map_err(|error| {
-            Diagnostic::error("no-project", format!("the sources cannot be read: {}", error.message)).into()
-        });
-        let shown = match headers.map_err(|failure: BuildFailure| failure)? {
+            let message = format!("the sources cannot be read: {}", error.message);
+            BuildFailure::from(Diagnostic::error("no-project", message))
+        })?;
+        let shown = match headers {
             Some(headers) => {
                 let include = [&MODULE_FILES[..], &OTHER_SOURCES].concat();
                 copy(&mut graph, "packages and imports", &include, &["**/testdata"], headers)
@@ -279,12 +275,7 @@ impl Plan {
 
     /// The go command for this project.
     pub(crate) fn toolchain(&self) -> Toolchain<'_> {
-        Toolchain {
-            builder: &self.builder,
-            project: &self.project,
-            settings: &self.settings,
-            can_stamp: toolchain::can_stamp(self.facts.value("go-version").unwrap_or_default()),
-        }
+        Toolchain::new(&self.builder, &self.project, &self.settings, &self.facts)
     }
 
     /// Where the program is in the image.

@@ -1,6 +1,6 @@
 //! The go command as steps in the builder: what it is told, what it sees, and what it keeps.
 
-use kiln_preset::{Builder, OUT, set_pair, word};
+use kiln_preset::{Builder, Facts, OUT, set_pair, word};
 use kiln_sdk::wit::graph::{BindMount, CacheSharing, ExecOp, Mount, MountKind, Output};
 use kiln_sdk::wit::types::{Pair, Platform};
 
@@ -38,9 +38,22 @@ pub(crate) struct Toolchain<'p> {
     pub(crate) can_stamp: bool,
 }
 
+impl<'p> Toolchain<'p> {
+    /// That of the builder, which said what it is in `facts`.
+    pub(crate) fn new(
+        builder: &'p Builder,
+        project: &'p Project,
+        settings: &'p Settings,
+        facts: &Facts,
+    ) -> Self {
+        let can_stamp = can_stamp(facts.value("go-version").unwrap_or_default());
+        Self { builder, project, settings, can_stamp }
+    }
+}
+
 /// Whether a Go of this version, as `go env GOVERSION` says it, stamps programs with the state of a repository: since 1.18.
 /// What is so old that it does not know its version does not.
-pub(crate) fn can_stamp(version: &str) -> bool {
+fn can_stamp(version: &str) -> bool {
     let mut parts = version.trim_start_matches("go").split(|c: char| !c.is_ascii_digit());
     let mut number = || parts.next().and_then(|part| part.parse::<u32>().ok());
     match (number(), number()) {
