@@ -89,15 +89,70 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct BuildArgs {
-    /// Build file: a path, an http(s) address, or `-` for standard input [default: Dockerfile in the context]
-    #[arg(short, long, value_name = "FILE")]
-    pub file: Option<String>,
-
     /// Name for the image, `name[:tag]`; may be repeated
     #[arg(short, long = "tag", value_name = "NAME")]
     pub tags: Vec<String>,
 
-    /// Stage to build [default: the last]
+    #[command(flatten)]
+    pub inputs: InputArgs,
+
+    /// Add an annotation to the manifest
+    #[arg(long = "annotation", value_name = "NAME=VALUE")]
+    pub annotations: Vec<String>,
+
+    /// Where to write the result: DIR, or type=store|oci|docker|tar|local|registry,dest=PATH[,compression=…]
+    #[arg(short, long = "output", value_name = "SPEC")]
+    pub outputs: Vec<String>,
+
+    /// Shorthand for --output=type=registry
+    #[arg(long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
+    pub push: bool,
+
+    /// Shorthand for --output=type=store, which is what happens anyway without --output
+    #[arg(long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
+    pub load: bool,
+
+    /// Write the image's digest to a file
+    #[arg(long, value_name = "FILE")]
+    pub iidfile: Option<PathBuf>,
+
+    /// Write what was built to a file, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub metadata_file: Option<PathBuf>,
+
+    /// Write each call of a plugin that does not ship with kiln into a directory, for `kiln plugin test`; secret options
+    /// and the credentials of addresses are left out
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+
+    /// Ask in place of building: check, outline or targets, with `,format=json` for programs
+    #[arg(long, value_name = "METHOD[,format=FORMAT]", default_value = "build", hide_default_value = true)]
+    pub call: String,
+
+    /// Shorthand for --call=check: find what is wrong with the build file, and what could be better
+    #[arg(long, conflicts_with = "call", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
+          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
+    pub check: bool,
+
+    /// Build context: a directory, the address of a git repository or an archive, or `-` for an archive or a Dockerfile
+    /// on standard input
+    #[arg(value_name = "CONTEXT")]
+    pub context: String,
+
+    #[command(flatten)]
+    pub compat: CompatArgs,
+}
+
+/// What a build is made of and how its steps run: all that bears on a plan, too.
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// Build file: a path, an http(s) address, or `-` for standard input [default: Dockerfile in the context]
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<String>,
+
+    /// Stage or target to build [default: the last, or the only one]
     #[arg(long, value_name = "STAGE", default_value = "", hide_default_value = true)]
     pub target: String,
 
@@ -108,10 +163,6 @@ pub struct BuildArgs {
     /// Set a label of the image
     #[arg(long = "label", value_name = "NAME=VALUE")]
     pub labels: Vec<String>,
-
-    /// Add an annotation to the manifest
-    #[arg(long = "annotation", value_name = "NAME=VALUE")]
-    pub annotations: Vec<String>,
 
     /// Platforms to build for, such as linux/amd64,linux/arm64
     #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
@@ -131,36 +182,14 @@ pub struct BuildArgs {
           default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     pub pull: bool,
 
-    /// Where to write the result: DIR, or type=store|oci|docker|tar|local|registry,dest=PATH[,compression=…]
-    #[arg(short, long = "output", value_name = "SPEC")]
-    pub outputs: Vec<String>,
-
-    /// Shorthand for --output=type=registry
-    #[arg(long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
-    pub push: bool,
-
-    /// Shorthand for --output=type=store, which is what happens anyway without --output
-    #[arg(long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
-    pub load: bool,
-
     /// How to show progress
     #[arg(long, value_enum, default_value = "auto", env = "BUILDKIT_PROGRESS", hide_env = true)]
     pub progress: ProgressMode,
 
-    /// Show nothing but the image's digest
+    /// Show nothing but the result: the image's digest, or the plan
     #[arg(short, long, value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
           default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
     pub quiet: bool,
-
-    /// Write the image's digest to a file
-    #[arg(long, value_name = "FILE")]
-    pub iidfile: Option<PathBuf>,
-
-    /// Write what was built to a file, as JSON
-    #[arg(long, value_name = "FILE")]
-    pub metadata_file: Option<PathBuf>,
 
     #[command(flatten)]
     pub plugins: PluginArgs,
@@ -172,11 +201,6 @@ pub struct BuildArgs {
     /// File that says what names of plugins mean [default: kiln.lock in the context, if that is a directory]
     #[arg(long, value_name = "FILE")]
     pub lock_file: Option<PathBuf>,
-
-    /// Write each call of a plugin that does not ship with kiln into a directory, for `kiln plugin test`; secret options
-    /// and the credentials of addresses are left out
-    #[arg(long, value_name = "DIR")]
-    pub record: Option<PathBuf>,
 
     /// Network of RUN steps that do not say otherwise
     #[arg(long, value_enum, default_value = "default")]
@@ -214,26 +238,9 @@ pub struct BuildArgs {
     #[arg(long = "ulimit", value_name = "NAME=SOFT[:HARD]")]
     pub ulimits: Vec<String>,
 
-    /// Ask in place of building: check, outline or targets, with `,format=json` for programs
-    #[arg(long, value_name = "METHOD[,format=FORMAT]", default_value = "build", hide_default_value = true)]
-    pub call: String,
-
-    /// Shorthand for --call=check: find what is wrong with the build file, and what could be better
-    #[arg(long, conflicts_with = "call", value_parser = boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-          default_value = "false", value_name = "BOOL", hide_possible_values = true, hide_default_value = true)]
-    pub check: bool,
-
     /// One time on everything the build makes, so that equal inputs give equal bytes: SOURCE_DATE_EPOCH, or 0
     #[arg(long)]
     pub reproducible: bool,
-
-    /// Build context: a directory, the address of a git repository or an archive, or `-` for an archive or a Dockerfile
-    /// on standard input
-    #[arg(value_name = "CONTEXT")]
-    pub context: String,
-
-    #[command(flatten)]
-    pub compat: CompatArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

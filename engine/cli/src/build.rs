@@ -13,7 +13,7 @@ use kiln_driver::{
     Outcome, OutputKind, OutputSpec, Secret, SourceTexts, SshSource,
 };
 
-use crate::args::{BuildArgs, NetworkArg, ProgressMode};
+use crate::args::{BuildArgs, InputArgs, NetworkArg, ProgressMode};
 use crate::call::{self, Call};
 use crate::config::Config;
 use crate::exit::{CommandLine, Exit};
@@ -57,14 +57,17 @@ pub struct Prepared {
     pub mode: Mode,
 }
 
-/// From arguments, configuration and what the repository says to what the driver is asked.
+/// Adds what configuration and repository say to a request, and gives the driver its plugins.
 ///
 /// # Errors
 ///
 /// [`CommandLine`], or that a plugin cannot be had.
-pub fn prepare(args: &BuildArgs, config: &Config, driver: &Driver) -> Result<Prepared> {
-    let notes = args.compat.notes()?;
-    let mut request = request(args)?;
+pub fn prepare(
+    mut request: BuildRequest,
+    args: &InputArgs,
+    config: &Config,
+    driver: &Driver,
+) -> Result<Prepared> {
     let project = project::read(&request.context)?;
     if request.frontend.target.is_empty()
         && let Some(target) = &project.target
@@ -79,17 +82,18 @@ pub fn prepare(args: &BuildArgs, config: &Config, driver: &Driver) -> Result<Pre
         loading::tell(driver);
     }
     driver.set_up_plugins(&loading::setup(config, &project, &args.plugins, &grants)?)?;
-    if matches!(mode, Mode::Tty | Mode::Plain) {
-        for note in notes {
-            tellln!("note: {note}");
-        }
-    }
     Ok(Prepared { request, mode })
 }
 
 fn perform(args: &BuildArgs, config: &Config, driver: &Driver, cancel: &Cancel, work: Work) -> Result<Exit> {
     let call = call(args)?;
-    let Prepared { request, mode } = prepare(args, config, driver)?;
+    let notes = args.compat.notes()?;
+    let Prepared { request, mode } = prepare(whole_request(args)?, &args.inputs, config, driver)?;
+    if matches!(mode, Mode::Tty | Mode::Plain) {
+        for note in notes {
+            tellln!("note: {note}");
+        }
+    }
     if let Some(question) = call.question {
         return call::run(call, question, &request, driver, cancel, mode);
     }
@@ -183,7 +187,7 @@ fn call(args: &BuildArgs) -> Result<Call> {
     }
 }
 
-fn mode(args: &BuildArgs) -> Mode {
+fn mode(args: &InputArgs) -> Mode {
     match args.progress {
         _ if args.quiet => Mode::Quiet,
         ProgressMode::Quiet => Mode::Quiet,
@@ -195,22 +199,12 @@ fn mode(args: &BuildArgs) -> Mode {
     }
 }
 
+/// All that is asked of a build, with the names and places of its results.
+///
 /// # Errors
 ///
-/// [`CommandLine`] for what makes no sense by itself; other errors for files that could not be read.
-fn request(args: &BuildArgs) -> Result<BuildRequest> {
-    let (context, build_file, file) = inputs(args)?;
-    let mut build_args = Vec::new();
-    for text in &args.build_args {
-        build_args.extend(parse::pair_or_environment(text, "--build-arg").map_err(CommandLine::from)?);
-    }
-    if !build_args.iter().any(|(name, _)| name == "SOURCE_DATE_EPOCH") {
-        let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
-            Ok(epoch) if !epoch.is_empty() => Some(epoch),
-            _ => args.reproducible.then(|| "0".to_owned()),
-        };
-        build_args.extend(epoch.map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch)));
-    }
+/// As [`request`].
+fn whole_request(args: &BuildArgs) -> Result<BuildRequest> {
     let tags = args
         .tags
         .iter()
@@ -223,6 +217,29 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
             Err(error) => Err(CommandLine(anyhow!(error).context(format!("`--tag {name}`"))).into()),
         })
         .collect::<Result<Vec<_>>>()?;
+    let annotations = args.annotations.iter().map(|text| annotation(text)).collect::<Result<_>>()?;
+    let outputs = outputs(args, &tags)?;
+    Ok(BuildRequest { tags, outputs, annotations, ..request(&args.inputs, &args.context)? })
+}
+
+/// What a build is made of, with no result but an image in the store.
+///
+/// # Errors
+///
+/// [`CommandLine`] for what makes no sense by itself; other errors for files that could not be read.
+pub fn request(args: &InputArgs, context: &str) -> Result<BuildRequest> {
+    let (context, build_file, file) = inputs(args.file.as_deref(), context)?;
+    let mut build_args = Vec::new();
+    for text in &args.build_args {
+        build_args.extend(parse::pair_or_environment(text, "--build-arg").map_err(CommandLine::from)?);
+    }
+    if !build_args.iter().any(|(name, _)| name == "SOURCE_DATE_EPOCH") {
+        let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
+            Ok(epoch) if !epoch.is_empty() => Some(epoch),
+            _ => args.reproducible.then(|| "0".to_owned()),
+        };
+        build_args.extend(epoch.map(|epoch| ("SOURCE_DATE_EPOCH".to_owned(), epoch)));
+    }
     let secrets = args.secrets.iter().map(|text| secret(text)).collect::<Result<Vec<_>>>()?;
     let ssh = args.ssh.iter().map(|text| ssh(text)).collect::<Result<Vec<_>>>()?;
     let mut no_cache = args.no_cache_filter.clone();
@@ -261,8 +278,8 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         build_file,
         keep_git_dir,
         named_contexts: named_contexts(&args.build_contexts)?,
-        outputs: outputs(args, &tags)?,
-        tags,
+        outputs: vec![plain_output(OutputKind::Store)],
+        tags: Vec::new(),
         pull: args.pull,
         network: network(args.network),
         add_hosts: args.add_hosts.iter().map(|text| add_host(text)).collect::<Result<_>>()?,
@@ -273,12 +290,12 @@ fn request(args: &BuildArgs) -> Result<BuildRequest> {
         cgroup_parent: args.cgroup_parent.clone(),
         allow: args.allow.iter().map(|right| allow(right)).collect::<Result<_>>()?,
         proxies,
-        annotations: args.annotations.iter().map(|text| annotation(text)).collect::<Result<_>>()?,
+        annotations: Vec::new(),
     })
 }
 
 /// The lock file stands beside the sources, wherever that is a directory of this machine.
-fn lock_use(args: &BuildArgs, request: &BuildRequest) -> LockUse {
+fn lock_use(args: &InputArgs, request: &BuildRequest) -> LockUse {
     let beside = match &request.context {
         ContextLocation::Directory(directory) => Some(directory.join("kiln.lock")),
         _ => None,
@@ -331,9 +348,8 @@ fn is_proxy(name: &str) -> bool {
 }
 
 /// Dockerfile specification §1.1-1.3, §20.1.
-fn inputs(args: &BuildArgs) -> Result<(ContextLocation, BuildFile, String)> {
-    let file = args.file.as_deref();
-    if args.context == "-" {
+fn inputs(file: Option<&str>, context: &str) -> Result<(ContextLocation, BuildFile, String)> {
+    if context == "-" {
         ensure!(
             file != Some("-"),
             CommandLine(anyhow!(
@@ -357,16 +373,13 @@ fn inputs(args: &BuildArgs) -> Result<(ContextLocation, BuildFile, String)> {
         let name = "Dockerfile".to_owned();
         return Ok((ContextLocation::Empty, BuildFile::Text { name: name.clone(), text: bytes }, name));
     }
-    let remote = kiln_driver::is_remote_context(&args.context);
+    let remote = kiln_driver::is_remote_context(context);
     let context = if remote {
-        ContextLocation::Remote(args.context.clone())
+        ContextLocation::Remote(context.to_owned())
     } else {
-        let directory = PathBuf::from(&args.context);
+        let directory = PathBuf::from(context);
         let metadata = parse::named(&directory, "the build context")?;
-        ensure!(
-            metadata.is_dir(),
-            CommandLine(anyhow!("the build context `{}` is not a directory", args.context))
-        );
+        ensure!(metadata.is_dir(), CommandLine(anyhow!("the build context `{context}` is not a directory")));
         ContextLocation::Directory(directory)
     };
     Ok(match file {
@@ -420,22 +433,15 @@ fn outputs(args: &BuildArgs, tags: &[ImageRef]) -> Result<Vec<OutputSpec>> {
         .iter()
         .map(|text| output(text).map_err(|e| CommandLine(e).into()))
         .collect::<Result<Vec<_>>>()?;
-    let plain = |kind| OutputSpec {
-        kind,
-        destination: None,
-        compression: None,
-        names: Vec::new(),
-        rewrite_timestamp: true,
-    };
     if args.push {
-        outputs.push(plain(OutputKind::Registry));
+        outputs.push(plain_output(OutputKind::Registry));
     }
     // With a name the image is also to be found under it in the store, whatever else is written.
     if outputs.is_empty()
         || args.load
         || !tags.is_empty() && outputs.iter().all(|o| o.kind != OutputKind::Store)
     {
-        outputs.push(plain(OutputKind::Store));
+        outputs.push(plain_output(OutputKind::Store));
     }
     let pushed_nowhere =
         outputs.iter().any(|o| o.kind == OutputKind::Registry && o.names.is_empty() && tags.is_empty());
@@ -448,14 +454,12 @@ fn outputs(args: &BuildArgs, tags: &[ImageRef]) -> Result<Vec<OutputSpec>> {
     Ok(outputs)
 }
 
+fn plain_output(kind: OutputKind) -> OutputSpec {
+    OutputSpec { kind, destination: None, compression: None, names: Vec::new(), rewrite_timestamp: true }
+}
+
 fn output(text: &str) -> Result<OutputSpec> {
-    let mut spec = OutputSpec {
-        kind: OutputKind::Local,
-        destination: None,
-        compression: None,
-        names: Vec::new(),
-        rewrite_timestamp: true,
-    };
+    let mut spec = plain_output(OutputKind::Local);
     if text == "-" {
         spec.kind = OutputKind::Tar;
         spec.destination = Some(Destination::Stdout);

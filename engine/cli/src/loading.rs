@@ -13,7 +13,7 @@ use crate::parse;
 use crate::project::Project;
 
 /// Options of `kiln build` about plugins.
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Debug, Default, Args)]
 pub struct PluginArgs {
     /// Load a plugin, a WebAssembly component; may be repeated
     #[arg(long = "plugin", value_name = "[NAME=]FILE|oci://REF|builtin:NAME")]

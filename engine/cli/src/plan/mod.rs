@@ -12,7 +12,7 @@ use kiln_core::Cancel;
 use kiln_driver::{BuildError, BuildRequest, ContextLocation, Driver, EjectedFile, SourceTexts};
 
 use crate::args::Format;
-use crate::build::{Prepared, prepare};
+use crate::build::{Prepared, prepare, request};
 use crate::config::Config;
 use crate::exit::{CommandLine, Exit};
 use crate::progress::{Mode, Progress, Ticker};
@@ -30,7 +30,8 @@ pub fn run(args: &PlanArgs, config: &Config, driver: &Driver, cancel: &Cancel) -
         !args.eject || args.format == Format::Text,
         CommandLine(anyhow!("`--eject` writes files; `--format` is how a plan is shown"))
     );
-    let Prepared { request, mode } = prepare(&args.build(), config, driver)?;
+    let asked = request(&args.inputs, &args.context)?;
+    let Prepared { request, mode } = prepare(asked, &args.inputs, config, driver)?;
     let destination = if args.eject { Some(destination(args, &request)?) } else { None };
     let progress = Arc::new(Progress::new(mode));
     let sources = SourceTexts::default();
