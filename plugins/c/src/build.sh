@@ -207,19 +207,26 @@ file)
     # The smaller C library, if the builder has it and the file wants no other library.
     if [ "$KILN_LIBC" = auto ] && [ $compiler = cc ] && [ "$KILN_MODE" != dynamic ] && command -v musl-gcc >/dev/null; then
         # shellcheck disable=SC2086
-        if KILN_LIBC=musl KILN_LINK=static cc $optimise $flags "$KILN_FILE" -o $out$prefix/bin/$program ${LDFLAGS-} 2>/dev/null; then
+        if KILN_LIBC=musl KILN_LINK=static cc $optimise $flags "$KILN_FILE" -o "$out$prefix/bin/$program" ${LDFLAGS-} 2>/dev/null; then
             KILN_LIBC=musl
         fi
     fi
     # shellcheck disable=SC2086
-    [ -e $out$prefix/bin/$program ] ||
-        $compiler $optimise $flags "$KILN_FILE" -o $out$prefix/bin/$program ${LDFLAGS-}
+    [ -e "$out$prefix/bin/$program" ] ||
+        $compiler $optimise $flags "$KILN_FILE" -o "$out$prefix/bin/$program" ${LDFLAGS-}
     ;;
 esac
 
 is_elf() {
     [ "$(head -c 4 "$1" | od -An -tx1)" = ' 7f 45 4c 46' ]
 }
+
+# For which machine an ELF file is: class and byte order, and `e_machine`.
+machine() {
+    od -An -tx1 -j 4 -N 2 "$1"
+    od -An -tx1 -j 18 -N 2 "$1"
+}
+own=$(machine /bin/sh)
 
 # Programs in the directory of the build, where the project installs nothing.
 if [ -z "$(find $out ! -type d | head -n 1)" ]; then
@@ -240,6 +247,8 @@ fi
 # Symbols go, or into files of their own under the identity of what they belong to.
 find $out -type f \( -perm -u+x -o -name '*.so' -o -name '*.so.*' \) | LC_ALL=C sort | while IFS= read -r path; do
     is_elf "$path" || continue
+    # What is for another machine is told with who needs it, once all is there; these tools cannot read it.
+    [ "$(machine "$path")" = "$own" ] || continue
     if [ -n "$KILN_DEBUG" ]; then
         id=$(readelf -n "$path" | sed -n 's/.*Build ID: *\([0-9a-f]*\).*/\1/p')
         if [ -n "$id" ]; then

@@ -1,6 +1,6 @@
 //! Follows what ELF files need from file to file, as a dynamic linker would, and keeps what it finds.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use kiln_sdk::wit::types::HostError;
@@ -53,6 +53,7 @@ pub fn closure(files: &dyn Files, request: &Request) -> Result<Closure, HostErro
         closure: Closure::default(),
         by_cache: Vec::new(),
         machine: None,
+        foreign: BTreeSet::new(),
     };
     for path in walk.named(&request.files)? {
         walk.program(&path, request)?;
@@ -84,6 +85,8 @@ struct Walk<'f> {
     by_cache: Vec<(String, String)>,
     /// Of the first file, which all others have to be for.
     machine: Option<(Machine, String)>,
+    /// Files for other machines that somebody needs, which has been told.
+    foreign: BTreeSet<String>,
 }
 
 /// An object as the linker of one program has it.
@@ -199,6 +202,9 @@ impl Walk<'_> {
             }
             return Ok(());
         };
+        if self.foreign.contains(&located.path) {
+            return Ok(());
+        }
         let elf = match self.read(&located.real) {
             Ok(elf) => elf,
             Err(ElfError::Host(error)) => return Err(error),
@@ -366,6 +372,7 @@ impl Walk<'_> {
                     format!("`{who}` is for {machine} and needs `{name}`, and `{path}` is for {other}");
                 let help = format!("install the library for {machine} as well");
                 self.problem("closure-machine", message, help);
+                self.foreign.insert(path);
             }
             None => {
                 let message =

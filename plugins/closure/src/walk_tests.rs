@@ -161,6 +161,7 @@ fn machines_do_not_mix() {
             "`/p` is for amd64, and `/q` for arm64"
         ]
     );
+    assert_eq!(messages(&of(&tree, &["/p", "/foreign/liba.so"])).len(), 1, "one file, one message");
     // The linker passes over what it cannot load.
     let tree = tree.file("/own/liba.so", &library().bytes());
     assert!(of(&tree, &["/p"]).items.contains_key("/own/liba.so"));
