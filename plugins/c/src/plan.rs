@@ -155,16 +155,15 @@ pub(crate) fn plan(
         }
         let added: Vec<String> =
             lacking.iter().flat_map(|need| need.packages).map(|name| (*name).to_owned()).collect();
-        reasons.say(
-            "c-tools",
-            format!("{} installed, as the builder lacks {}", added.join(", "), {
-                lacking.iter().map(|need| format!("`{}`", need.programs[0])).collect::<Vec<_>>().join(", ")
-            }),
-        );
-        builder.install(graph, &added);
-        let message = format!("`{name}` lacks tools, and they cannot be installed");
-        let help = "name an image that has them with `--opt c.builder=IMAGE`";
-        builder.ask(graph, &[builder.root], "missing-tool", &message, help)?;
+        let lacks = quoted(lacking.iter().map(|need| need.programs[0]));
+        let listed = quoted(added.iter().map(String::as_str));
+        reasons.say("c-tools", format!("{listed} installed, as the builder lacks {lacks}"));
+        builder.install(graph, &added).map_err(|mut failure| {
+            for found in &mut failure.diagnostics {
+                found.message.push_str(&format!(", which lacks {lacks}"));
+            }
+            failure
+        })?;
         facts = builder.facts(graph, &TOOLS, "")?;
         if let Some(need) = missing(&needs, &facts).first() {
             facts.need(need.programs[0])?;
@@ -189,6 +188,11 @@ pub(crate) fn plan(
     let built =
         work(graph, &here, settings, (&builder, &facts), (context, &project.system), &reuse, reasons)?;
     decide(graph, settings, platform, builder, packages, facts, built, reasons)
+}
+
+/// Names in quotes, with commas between them.
+fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// What the image consists of, once everything is built.

@@ -55,7 +55,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// There is no such image, or packages are wanted where there is no apt.
+    /// There is no such image, or packages are wanted where there is no apt or that apt cannot install.
     pub fn open(
         graph: &mut GraphBuilder,
         request: &BuildRequest,
@@ -77,7 +77,7 @@ impl Builder {
                 let help = format!("leave `--opt {preset}.packages` out, or {}", other_builder(preset));
                 return Err(Diagnostic::error("missing-tool", message).help(help).into());
             }
-            builder.install(graph, &common.packages);
+            builder.install(graph, &common.packages)?;
         }
         Ok(builder)
     }
@@ -93,8 +93,12 @@ impl Builder {
         Self { name: name.to_owned(), root, config, platform, preset, is_afresh: false }
     }
 
-    /// Installs packages of Debian in the image, for a preset that knows which ones bring what is missing.
-    pub fn install(&mut self, graph: &mut GraphBuilder, packages: &[String]) {
+    /// Installs packages of Debian in the image now, for a preset that knows which ones bring what is missing.
+    ///
+    /// # Errors
+    ///
+    /// `cannot-install`: apt fails, and its log has been shown.
+    pub fn install(&mut self, graph: &mut GraphBuilder, packages: &[String]) -> Result<(), BuildFailure> {
         let mut exec = self.script(INSTALL);
         exec.args.extend(packages.iter().cloned());
         exec.mounts = vec![
@@ -103,6 +107,12 @@ impl Builder {
         ];
         let name = format!("installing {}", packages.join(" "));
         self.root = self.step(graph, self.root, exec, &name);
+        let listed: Vec<String> = packages.iter().map(|package| format!("`{package}`")).collect();
+        let message =
+            format!("{} cannot be installed in the builder image `{}`", listed.join(", "), self.name);
+        let help = format!("what apt says is above; {}", other_builder(self.preset));
+        self.ask(graph, &[self.root], "cannot-install", &message, &help)?;
+        Ok(())
     }
 
     /// A script for the image's `/bin/sh`, with the environment of the image; it ends at the first command that fails.

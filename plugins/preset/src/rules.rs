@@ -9,6 +9,7 @@ pub fn rules() -> Vec<Rule> {
         Rule::error("bad-epoch", "a SOURCE_DATE_EPOCH that is no time"),
         Rule::error("builder-empty", "a builder image without files"),
         Rule::error("builder-unusable", "a builder image that cannot run a shell"),
+        Rule::error("cannot-install", "a Debian package that the builder does not get"),
         Rule::error("image-not-found", "an image that does not exist"),
         Rule::error("image-platform", "an image that is not there for the platform"),
         Rule::error("image-unavailable", "an image that cannot be looked up"),
@@ -17,6 +18,7 @@ pub fn rules() -> Vec<Rule> {
         Rule::warning("no-certificates", "an image that trusts no server"),
         Rule::warning("no-zoneinfo", "an image that knows one time zone only"),
         Rule::warning("zoneinfo-backward", "an image that knows time zones by their new names only"),
+        Rule::warning("unused-option", "an option that changes nothing"),
         Rule::warning("unused-build-arg", "a build argument that means nothing"),
     ];
     let closure = kiln_closure::RULES.iter().map(|(code, summary, is_error)| {
