@@ -31,7 +31,7 @@ pub struct C;
 kiln_sdk::export_ejecting_frontend!(C);
 
 /// The findings of this preset, beside those that all presets have.
-const RULES: [(&str, &str, Severity); 18] = [
+const RULES: [(&str, &str, Severity); 19] = [
     ("c-no-project", "a directory with nothing to build", Severity::Error),
     ("c-context", "a project that cannot be read", Severity::Error),
     ("c-build", "a project that does not build", Severity::Error),
@@ -41,6 +41,7 @@ const RULES: [(&str, &str, Severity); 18] = [
     ("c-files", "a file that is asked for and not there", Severity::Error),
     ("c-runtime", "the image below the program", Severity::Error),
     ("c-no-symbols", "symbols that were not kept", Severity::Error),
+    ("c-dlopen", "libraries that are opened at run time, and that no file names", Severity::Warning),
     ("c-emulated", "a compiler for another machine", Severity::Warning),
     ("c-system", "what builds the project", Severity::Info),
     ("c-builder", "where it is built", Severity::Info),

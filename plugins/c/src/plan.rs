@@ -16,7 +16,7 @@ use crate::incremental::{Reuse, reuse};
 use crate::installed::{Installed, base_name};
 use crate::project::{CXX, LOOKED_FOR, System, ways};
 use crate::settings::{BUILDER, Settings};
-use crate::shared::{Shared, shared};
+use crate::shared::{Runtime, Shared, on_runtime, shared};
 use crate::tools::{TOOLS, missing, needs};
 use crate::work::{Built, dependence, work};
 
@@ -234,35 +234,43 @@ fn decide(
     let is_static = is_static(&elf);
     let libc = if noted(&built, "libc")?.as_deref() == Some("musl") { "musl" } else { "glibc" };
     let request = request(settings, &installed, platform, &built)?;
-    let below = match &runtime {
-        None => None,
-        Some(image) => image.root.map(|root| graph.merge(vec![root, built.out])),
-    };
-    let root_tree = match below {
-        None => None,
-        Some(root) => {
-            let message = "the runtime image cannot be looked at";
-            let mut trees = builder.ask(graph, &[root], "c-runtime", message, "")?;
-            Some(trees.pop().ok_or_else(|| Diagnostic::error("c-runtime", message))?)
+    let own = &built.out_tree;
+    let is_own = |path: &str| Ok(Files::stat(own, path)?.is_some());
+    let shared = match &runtime {
+        None => shared(&built.root_tree, request, &settings.files, &is_own, reasons)?,
+        Some(image) => {
+            let tree = match image.root {
+                None => None,
+                Some(root) => {
+                    let message = "the runtime image cannot be looked at";
+                    let root = graph.merge(vec![root, built.out]);
+                    builder.ask(graph, &[root], "c-runtime", message, "")?.pop()
+                }
+            };
+            let runtime = Runtime { name: &image.name, files: tree.as_ref().unwrap_or(own) };
+            on_runtime(&built.root_tree, runtime, request, &settings.files, &is_own, reasons)?
         }
     };
-    let root_tree = root_tree.as_ref().unwrap_or(&built.root_tree);
-    let own = &built.out_tree;
-    let mut shared =
-        shared(root_tree, request, &settings.files, &|path| Ok(Files::stat(own, path)?.is_some()), reasons)?;
-    if let Some(image) = &runtime {
-        shared.items.clear();
-        reasons.say("c-runtime", format!("it runs on `{}`, which has its libraries", image.name));
-    }
     // By the names that are asked for, each once; what a link leads to goes without saying.
-    let asked =
-        shared.items.keys().map(|path| base_name(path)).filter(|name| shared.askers.contains_key(*name));
+    let is_asked =
+        |name: &&str| shared.askers.contains_key(*name) || settings.with.iter().any(|with| with == name);
+    let asked = shared.items.keys().map(|path| base_name(path)).filter(is_asked);
     let libraries: Vec<&str> = asked.collect::<BTreeSet<_>>().into_iter().collect();
     let cause = noted(&built, &format!("dynamic/{}", base_name(&program)))?;
     reasons.say("c-link", linked(&program, is_static, libc, settings, cause.as_deref(), &libraries));
 
-    let furniture = match runtime {
-        Some(_) => None,
+    let furniture = match &runtime {
+        Some(image) => {
+            let has = [("certificates", settings.certificates == "yes"), ("zoneinfo", settings.zoneinfo)];
+            for (option, _) in has.iter().filter(|(_, is_set)| *is_set) {
+                let message = format!(
+                    "the option `{option}` does nothing, as that is for the runtime image `{}` to have",
+                    image.name
+                );
+                reasons.warn("unused-option", message, "");
+            }
+            None
+        }
         None => {
             let wanted = Wanted {
                 certificates: match settings.certificates.as_str() {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kiln_closure::{Closure, ElfError, Files, Item, RULES, Request, Stat, closure, read};
+use kiln_closure::{Closure, ElfError, Files, Item, RULES, Request, Stat, closure, placed, read};
 use kiln_preset::Reasons;
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::types::HostError;
@@ -22,6 +22,9 @@ pub(crate) struct Shared {
 
 /// Name services that the image's own `/etc/nsswitch.conf` names.
 const SERVICES: [&str; 2] = ["libnss_files.so.2", "libnss_dns.so.2"];
+
+/// Functions by which a program opens libraries.
+const LOADING: [&str; 2] = ["dlopen", "dlmopen"];
 
 /// Functions by which a program asks for the certificates of the system.
 const TRUSTING: [&str; 7] = [
@@ -53,6 +56,7 @@ pub(crate) fn shared(
     let unreadable = |error: HostError| {
         vec![Diagnostic::error("closure-file", format!("the files cannot be read: {}", error.message))]
     };
+    let asked = request.with.clone();
     let mut items = extra_items(root, extra, &mut request)?;
     let mut found = closure(root, &request).map_err(unreadable)?;
     let guesses = guesses(&found);
@@ -76,7 +80,14 @@ pub(crate) fn shared(
         reasons.warn(problem.code, problem.message.clone(), "");
     }
     let mut shared = Shared::default();
-    look(root, &found, &mut shared).map_err(unreadable)?;
+    let loader = look(root, &found, is_own, &mut shared).map_err(unreadable)?;
+    if let (Some(path), true, true) = (loader, asked.is_empty(), extra.is_empty()) {
+        reasons.warn(
+            "c-dlopen",
+            format!("`{path}` opens libraries at run time, and no file says which"),
+            "what the project does not install itself is added with `--opt c.with=SONAME` or `--opt c.files=PATH`",
+        );
+    }
     items.extend(found.items);
     for (path, item) in items {
         if !is_own(&path).map_err(unreadable)? {
@@ -93,6 +104,65 @@ pub(crate) fn shared(
         }
     }
     Ok(shared)
+}
+
+/// An image below the program.
+pub(crate) struct Runtime<'r> {
+    pub name: &'r str,
+    /// Its files, with what the project installed on top.
+    pub files: &'r dyn Files,
+}
+
+/// Looks for all that `request` needs in a runtime image, which is to have it. What comes along nevertheless: the files
+/// `extra` of the builder with what these need and the image lacks, and the cache by which the dynamic linker finds
+/// libraries of the project.
+///
+/// # Errors
+///
+/// Those of [`shared`].
+pub(crate) fn on_runtime(
+    builder: &dyn Files,
+    runtime: Runtime<'_>,
+    request: Request,
+    extra: &[String],
+    is_own: &dyn Fn(&str) -> Result<bool, HostError>,
+    reasons: &mut Reasons,
+) -> Result<Shared, Vec<Diagnostic>> {
+    let has_libraries = request.files.iter().any(|path| base_name(path).contains(".so"));
+    let alone = Request { architecture: request.architecture.clone(), ..Request::default() };
+    let found = shared(runtime.files, request, &[], is_own, reasons).map_err(|mut found| {
+        for missing in found.iter_mut().filter(|one| one.code == "closure-missing") {
+            missing.help = format!(
+                "the runtime image `{}` has to have it: name another with `--opt c.runtime=IMAGE`, or link with `--opt c.link=static`",
+                runtime.name
+            );
+        }
+        found
+    })?;
+    reasons.say("c-runtime", format!("it runs on `{}`, which has its libraries", runtime.name));
+    let mut along = match extra {
+        [] => Shared::default(),
+        extra => shared(builder, alone, extra, is_own, reasons)?,
+    };
+    let unreadable = |error: HostError| {
+        vec![Diagnostic::error("c-runtime", format!("the runtime image cannot be read: {}", error.message))]
+    };
+    let is_asked = |path: &str| {
+        extra.iter().any(|asked| {
+            let below = path.strip_prefix(asked.trim_end_matches('/'));
+            below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        })
+    };
+    let mut items = BTreeMap::new();
+    for (path, item) in along.items {
+        if is_asked(&path) || runtime.files.real_path(&path).map_err(unreadable)?.is_none() {
+            items.insert(path, item);
+        }
+    }
+    let is_cache = |item: &Item| has_libraries && matches!(item, Item::Data(_));
+    items.extend(found.items.into_iter().filter(|(_, item)| is_cache(item)));
+    along.items = placed(items, "", Some(runtime.files)).map_err(unreadable)?;
+    Ok(along)
 }
 
 /// What would be missed at run time: code, sentence, and names; one that ends with `/` is a directory.
@@ -141,8 +211,15 @@ fn error(problem: &kiln_closure::Problem) -> Diagnostic {
     }
 }
 
-/// Reads who asks for which library, and who trusts whom the system trusts.
-fn look(root: &dyn Files, found: &Closure, shared: &mut Shared) -> Result<(), HostError> {
+/// Reads who asks for which library, and who trusts whom the system trusts. Returns a file of the project that opens
+/// libraries at run time.
+fn look(
+    root: &dyn Files,
+    found: &Closure,
+    is_own: &dyn Fn(&str) -> Result<bool, HostError>,
+    shared: &mut Shared,
+) -> Result<Option<String>, HostError> {
+    let mut loader = None;
     for (path, item) in &found.items {
         let Item::File(real) = item else { continue };
         let elf = match read(root, real) {
@@ -159,8 +236,12 @@ fn look(root: &dyn Files, found: &Closure, shared: &mut Shared) -> Result<(), Ho
         if trusts && shared.trusts.is_none() {
             shared.trusts = Some(path.clone());
         }
+        let opens = LOADING.iter().any(|function| elf.mentions(function));
+        if loader.is_none() && opens && is_own(path)? {
+            loader = Some(path.clone());
+        }
     }
-    Ok(())
+    Ok(loader)
 }
 
 /// Files that are asked for by path. Programs and libraries among them become part of `request`, with all that they need.
@@ -278,6 +359,52 @@ mod tests {
             messages.iter().any(|text| text.contains("libgone.so.1") && text.contains("/app")),
             "{messages:?}"
         );
+    }
+
+    #[test]
+    fn a_runtime_image_has_its_own_libraries_and_gets_the_files_that_are_asked_for() {
+        let library = Image::new(Image::AMD64);
+        let builder = tree(&["puts"], &["GLIBC_2.34"])
+            .file("/etc/words", b"one")
+            .file(
+                &format!("{LIBS}/libmod.so"),
+                &library.clone().needs(&["libdeep.so.1", "libc.so.6"]).bytes(),
+            )
+            .file(&format!("{LIBS}/libdeep.so.1"), &library.bytes());
+        let program = Image::program(Image::AMD64, "/lib64/ld-linux-x86-64.so.2").needs(&["libc.so.6"]);
+        let runtime = Tree::new()
+            .file("/app", &program.bytes())
+            .link("/lib", "usr/lib")
+            .file("/lib64/ld-linux-x86-64.so.2", &library.bytes())
+            .file(&format!("/usr{LIBS}/libc.so.6"), &library.uses(&["GLIBC_2.34"]).bytes())
+            .file("/etc/words", b"two");
+        let found = |runtime: &Tree, extra: &[String]| {
+            let request = Request { files: vec!["/app".to_owned()], ..Request::default() };
+            let runtime = Runtime { name: "debian", files: runtime };
+            on_runtime(&builder, runtime, request, extra, &|path| Ok(path == "/app"), &mut Reasons::new())
+        };
+        assert_eq!(found(&runtime, &[]).unwrap().items.len(), 0);
+        let items = found(&runtime, &["/etc/words".to_owned(), format!("{LIBS}/libmod.so")]).unwrap().items;
+        let paths: Vec<String> = items.into_keys().collect();
+        let libs = format!("/usr{LIBS}");
+        assert_eq!(paths, ["/etc/words", &format!("{libs}/libdeep.so.1"), &format!("{libs}/libmod.so")]);
+        let bare = found(&Tree::new().file("/app", &program.bytes()), &[]).unwrap_err();
+        assert!(bare.iter().all(|one| one.help.contains("`debian` has to have it")), "{bare:?}");
+    }
+
+    #[test]
+    fn a_program_that_opens_libraries_is_told_of_unless_some_are_named() {
+        let code = |said: Vec<Diagnostic>| said.into_iter().map(|one| one.code).collect::<Vec<_>>();
+        let tree = tree(&["dlopen"], &["dlopen", "GLIBC_2.34"]);
+        let said = |with: &[&str]| {
+            let mut reasons = Reasons::new();
+            let with = with.iter().map(|name| (*name).to_owned()).collect();
+            let request = Request { files: vec!["/app".to_owned()], with, ..Request::default() };
+            shared(&tree, request, &[], &|path| Ok(path == "/app"), &mut reasons).unwrap();
+            code(reasons.into_diagnostics())
+        };
+        assert_eq!(said(&[]), ["c-dlopen"]);
+        assert_eq!(said(&["libc.so.6"]), Vec::<String>::new());
     }
 
     #[test]

@@ -38,7 +38,11 @@ pub fn derive(task: &str, inputs: &[Tree]) -> Result<Derivation, Vec<Diagnostic>
 }
 
 /// Items by the paths where they go: within the directory `into` of the tree `below`, through the links there.
-fn placed(
+///
+/// # Errors
+///
+/// `below` cannot be read.
+pub fn placed(
     items: BTreeMap<String, Item>,
     into: &str,
     below: Option<&dyn Files>,

@@ -16,7 +16,7 @@ mod request;
 mod search;
 mod walk;
 
-pub use answer::{derive, layer};
+pub use answer::{derive, layer, placed};
 pub use elf::{Elf, ElfError, Machine, read};
 pub use files::{Files, Stat};
 pub use request::Request;
