@@ -196,7 +196,7 @@ impl Furniture {
         if let Some(path) = &self.zoneinfo {
             let (parent, _) = ZONEINFO.rsplit_once('/').unwrap_or_default();
             lines.push(format!("install -d -m 0755 {into}{parent}"));
-            lines.push(format!("cp -r -P {} {into}{ZONEINFO}", word(path)));
+            lines.push(format!("cp -a {} {into}{ZONEINFO}", word(path)));
             let besides = ZONEINFO_BESIDES.map(|name| format!("{into}{ZONEINFO}/{name}"));
             lines.push(format!("rm -rf {}", besides.join(" ")));
         }

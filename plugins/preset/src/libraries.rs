@@ -57,13 +57,13 @@ pub fn commands(tree: &Tree, request: &Request, into: &str) -> Result<Vec<String
     let mut needs_cache = false;
     for (path, item) in &found.items {
         let to = word(&format!("{into}{path}"));
+        let (directory, _) = path.rsplit_once('/').unwrap_or_default();
+        let directory = word(&format!("{into}{directory}"));
         match item {
             Item::File(_) if request.files.contains(path) => {}
-            Item::File(real) => commands.push(format!("install -D -m 0755 {} {to}", word(real))),
+            Item::File(real) => commands.push(format!("mkdir -p {directory} && cp -p {} {to}", word(real))),
             Item::Link(target) => {
-                let (parent, _) = path.rsplit_once('/').unwrap_or_default();
-                commands.push(format!("mkdir -p {}", word(&format!("{into}{parent}"))));
-                commands.push(format!("ln -sf {} {to}", word(target)));
+                commands.push(format!("mkdir -p {directory} && ln -sf {} {to}", word(target)))
             }
             // The only data that a closure has is the cache of the dynamic linker.
             Item::Data(_) => needs_cache = true,
