@@ -44,7 +44,11 @@ pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailur
     file.env("GOMODCACHE", MODULES);
     file.env("GOCACHE", COMPILED);
     for pair in &plan.settings.env {
-        file.env(&pair.key, &pair.value);
+        // What was given for one build is given for each: the address of a proxy may hold a password.
+        match request.build_arg(&pair.key) == Some(pair.value.as_str()) {
+            true => file.arg(&pair.key),
+            false => file.env(&pair.key, &pair.value),
+        }
     }
     let cache = [format!("type=cache,target={MODULES}"), format!("type=cache,target={COMPILED}")];
     let netrc = format!("type=secret,id={NETRC},target={NETRC_FILE}");
