@@ -3,7 +3,9 @@
 //! One module per behaviour. Tests that need root (for the sandbox, a mount, or to read back owners) live in modules
 //! called `as_root`; where they cannot run they are counted and reported, see [`privileges`].
 
+mod apt;
 mod bases;
+mod ejected;
 mod privileges;
 mod process;
 mod readback;
@@ -39,7 +41,9 @@ mod policy_calls;
 mod policy_sources;
 mod presets;
 mod presets_c;
+mod presets_c_options;
 mod presets_go;
+mod presets_go_kinds;
 mod presets_java;
 mod progress;
 mod publishing;

@@ -1,19 +1,21 @@
 //! The preset for C and C++: what it builds from projects of every build system, and what it says about those that it cannot.
 
-mod as_root {
+pub(crate) mod as_root {
+    use std::collections::BTreeSet;
     use std::fs;
 
+    use crate::ejected::same_when_ejected;
     use crate::plugins::component;
     use crate::presets::{Runtime, Service, free_port, output, same_elsewhere};
     use crate::privileges::needs_root;
     use crate::readback;
-    use crate::space::{TestSpace, shell};
+    use crate::space::{Ran, TestSpace, shell};
 
     /// The builder of projects that name none.
-    const BUILDER: &str = "buildpack-deps:bookworm";
+    pub(crate) const BUILDER: &str = "buildpack-deps:bookworm";
 
     /// Makes kiln know the preset.
-    fn prepared(mut space: TestSpace) -> TestSpace {
+    pub(crate) fn prepared(mut space: TestSpace) -> TestSpace {
         let component = component("plugins/c").with_file_name("kiln_c.wasm");
         let config = fs::read_to_string(&space.config).expect("there is a configuration");
         space.config = space.path("presets.toml");
@@ -31,7 +33,7 @@ mod as_root {
     }
 
     /// Makes the context of a space a project that has these files.
-    fn project(space: &TestSpace, files: &[(&str, &str)]) {
+    pub(crate) fn project(space: &TestSpace, files: &[(&str, &str)]) {
         fs::remove_dir_all(space.context()).expect("the last project goes");
         for (path, text) in files {
             space.write(path, text);
@@ -39,6 +41,12 @@ mod as_root {
     }
 
     const MAIN: &str = "#include <stdio.h>\nint main(void) { puts(\"built\"); return 0; }\n";
+
+    const GREET: &str = "const char *greet(void) { return \"built\"; }\n";
+
+    /// A program that needs a library of [`GREET`].
+    const GREETING: &str =
+        "#include <stdio.h>\nconst char *greet(void);\nint main(void) { puts(greet()); return 0; }\n";
 
     /// Digests of the layers of an image, lowest first.
     fn layers(space: &TestSpace, name: &str) -> Vec<String> {
@@ -54,13 +62,21 @@ mod as_root {
         space.build(&["-t", "hello"]).ok().says(&["hello.c found", "linked statically with musl"]);
         assert_eq!(output(&space, "hello", &[]), "Hello from C\n");
         same_elsewhere(&space, &[]);
-        space.build(&["-o", "files"]).ok();
-        let program =
-            fs::metadata(space.path("files/usr/local/bin/hello")).expect("there is a program").len();
-        assert!(program < 60_000, "{program} bytes");
+        let image = readback::image(&space, "hello");
+        assert!(image.entry("/usr/local/bin/hello").size < 60_000);
+        let rest = image.tar_bytes(|path| path != "/usr/local/bin/hello");
+        assert!(rest <= 20 << 10, "everything but the program is {rest} bytes: {:?}", image.files());
         // glibc, where it is asked for.
         space.build(&["--opt", "libc=glibc", "-t", "large"]).ok().says(&["linked statically with glibc"]);
         assert_eq!(output(&space, "large", &[]), "Hello from C\n");
+        same_when_ejected(&space, "hello", &[], &[], &[]);
+        // Any name, and C++.
+        let threads = "#include <iostream>\n#include <thread>\nint main() {\n    \
+                       std::thread other([] { std::cout << \"built\\n\"; });\n    other.join();\n}\n";
+        project(&space, &[("two words.cpp", threads)]);
+        space.build(&["-t", "threads"]).ok().says(&["two words.cpp found", "linked statically with glibc"]);
+        assert_eq!(output(&space, "threads", &[]), "built\n");
+        same_when_ejected(&space, "threads", &[], &[], &[]);
     }
 
     #[test]
@@ -77,10 +93,28 @@ mod as_root {
             let service = Service::start(&space, runtime, "wordsd", &[&port.to_string()], port);
             assert_eq!(service.get("/words"), "hello\ngood morning\nwelcome\n", "{runtime:?}");
         }
-        space.build(&["--opt", "test=true", "-o", "files"]).ok();
-        for path in ["usr/local/share/doc", "etc/ssl", "work"] {
-            assert!(!space.path("files").join(path).exists(), "{path} is in the image");
+        let image = readback::image(&space, "wordsd");
+        for path in ["/usr/local/share/doc", "/etc/ssl", "/work"] {
+            assert!(!image.tree.contains_key(path), "{path} is in the image");
         }
+        let is_library = |path: &str| path.contains(".so");
+        let name = |path: &str| {
+            path.rsplit('/').next().and_then(|name| name.split(['.', '-']).next()).map(str::to_owned)
+        };
+        let libraries: BTreeSet<_> =
+            image.files().into_iter().filter(|path| is_library(path)).filter_map(name).collect();
+        assert_eq!(libraries.into_iter().collect::<Vec<_>>(), ["ld", "libc", "libcrypto", "libssl", "libz"]);
+        let is_own =
+            |path: &str| path == "/usr/local/bin/wordsd" || path == "/usr/local/share/wordsd/greetings";
+        let rest = image.tar_bytes(|path| !is_library(path) && !is_own(path));
+        assert!(
+            rest <= 50 << 10,
+            "everything but program and libraries is {rest} bytes: {:?}",
+            image.files()
+        );
+        same_when_ejected(&space, "wordsd", &["--opt", "test=true"], &[], &["0"]);
+        let text = space.read("context/Dockerfile");
+        assert!(text.contains("# libssl.so.3: needed by /usr/local/bin/wordsd"), "{text}");
     }
 
     #[test]
@@ -114,11 +148,10 @@ mod as_root {
         let space = space();
         let meson = "project('m', 'c')\nlib = shared_library('greet', 'greet.c', install: true)\n\
                      executable('m', 'm.c', link_with: lib, install: true)\n";
-        let greet = "const char *greet(void) { return \"built\"; }\n";
-        let m = "#include <stdio.h>\nconst char *greet(void);\nint main(void) { puts(greet()); return 0; }\n";
-        project(&space, &[("meson.build", meson), ("greet.c", greet), ("m.c", m)]);
+        project(&space, &[("meson.build", meson), ("greet.c", GREET), ("m.c", GREETING)]);
         space.build(&["-t", "meson"]).ok().says(&["meson.build found, project m", "linked dynamically"]);
         assert_eq!(output(&space, "meson", &[]), "built\n");
+        same_when_ejected(&space, "meson", &[], &[], &[]);
 
         let configure = "AC_INIT([a], [1])\nAM_INIT_AUTOMAKE([foreign])\nAC_PROG_CC\nAC_CONFIG_FILES([Makefile])\nAC_OUTPUT\n";
         project(
@@ -131,6 +164,7 @@ mod as_root {
         );
         space.build(&["-t", "autotools"]).ok().says(&["configure.ac found", "linked statically with glibc"]);
         assert_eq!(output(&space, "autotools", &[]), "built\n");
+        same_when_ejected(&space, "autotools", &[], &[], &[]);
 
         let makefile = "p: p.c\n\t$(CC) $(CFLAGS) -o p p.c\n";
         let lookup = "#include <netdb.h>\n#include <stdio.h>\nint main(int argc, char **argv) {\n  struct addrinfo *a;\n  \
@@ -138,6 +172,7 @@ mod as_root {
         project(&space, &[("Makefile", makefile), ("p.c", lookup)]);
         space.build(&["-t", "make"]).ok().says(&["installs nothing", "it calls getaddrinfo"]);
         assert_eq!(output(&space, "make", &[]), "built\n");
+        same_when_ejected(&space, "make", &[], &[], &[]);
     }
 
     #[test]
@@ -154,9 +189,9 @@ mod as_root {
     fn what_cannot_be_built_is_told_in_a_sentence() {
         needs_root!();
         let space = space();
-        let fails = |files: &[(&str, &str)], options: &[&str], texts: &[&str]| {
+        let fails = |files: &[(&str, &str)], options: &[&str], texts: &[&str]| -> Ran {
             project(&space, files);
-            space.build(&[&["--frontend", "c"], options].concat()).ends(1).says(texts);
+            space.build(&[&["--frontend", "c"], options].concat()).ends(1).says(texts)
         };
         fails(&[("README", "")], &[], &["c-no-project", "no CMakeLists.txt"]);
         let two = "cmake_minimum_required(VERSION 3.20)\nproject(two C)\nadd_executable(one a.c)\nadd_executable(two a.c)\n\
@@ -185,6 +220,23 @@ mod as_root {
             &["--opt", "link=dynamic"],
             &["/lib/ld-none.so", "/usr/local/bin/p"],
         );
+        // A library of another machine: as `e_machine` says, two bytes at 18 (gABI, "ELF Header"), and a real one of 32 bits.
+        for (machine, command) in [
+            ("riscv64", "printf '\\363' | dd of=$(LIBRARY) bs=1 seek=18 conv=notrunc status=none"),
+            ("386", "as --32 -o greet32.o /dev/null && ld -m elf_i386 -shared -o $(LIBRARY) greet32.o"),
+        ] {
+            let makefile = format!(
+                "LIBRARY = $(DESTDIR)$(PREFIX)/lib/libgreet.so\np: m.c libgreet.so\n\t$(CC) $(CFLAGS) -o p m.c -L. -lgreet\n\
+                 libgreet.so: greet.c\n\t$(CC) -shared -fPIC -o libgreet.so greet.c\n\
+                 install: p\n\tinstall -D p $(DESTDIR)$(PREFIX)/bin/p\n\tinstall -D libgreet.so $(LIBRARY)\n\t{command}\n"
+            );
+            let needs = format!(
+                "`/usr/local/bin/p` is for amd64 and needs `libgreet.so`, and `/usr/local/lib/libgreet.so` is for {machine}"
+            );
+            let files = [("Makefile", makefile.as_str()), ("greet.c", GREET), ("m.c", GREETING)];
+            let ran = fails(&files, &[], &["error[c/closure-machine]", &needs, "for one machine"]);
+            assert_eq!(ran.stderr.matches("error[").count(), 1, "one library, one message\n{ran}");
+        }
     }
 
     #[test]
@@ -194,27 +246,5 @@ mod as_root {
         space.write("a.c", MAIN);
         let ran = space.build(&["--opt", "builder=busybox"]).ends(1);
         ran.says(&["missing-tool", "the builder image `busybox` has no `cc`", "c.builder"]);
-    }
-
-    #[test]
-    fn the_ejected_dockerfile_makes_an_image_that_does_the_same() {
-        needs_root!();
-        let hello = prepared(TestSpace::with_example("presets/c-hello", &[BUILDER]));
-        let theirs = |space: &TestSpace| {
-            let context = space.context();
-            space.kiln(&["plan", "--eject", context.to_str().expect("the context has a name in UTF-8")]).ok();
-            // It wins from now on.
-            space.build(&["-t", "theirs"]).ok();
-        };
-        theirs(&hello);
-        assert_eq!(output(&hello, "theirs", &[]), "Hello from C\n");
-        let service = service();
-        theirs(&service);
-        assert_eq!(output(&service, "theirs", &["0"]), "hello\ngood morning\nwelcome\n");
-        let text = fs::read_to_string(service.context().join("Dockerfile")).expect("it is written");
-        assert!(text.contains("# libssl.so.3: needed by /usr/local/bin/wordsd"), "{text}");
-        service.build(&["-o", "files"]).ok();
-        assert!(service.path("files/usr/local/share/wordsd/greetings").exists());
-        assert!(!service.path("files/usr/local/share/doc").exists());
     }
 }

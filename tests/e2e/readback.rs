@@ -51,6 +51,12 @@ impl Image {
             .unwrap_or_else(|| panic!("no `{path}` in {:?}", self.tree.keys().collect::<Vec<_>>()))
     }
 
+    /// Bytes of what `is_counted` says, as a tar has them: a header of 512 bytes each, and content in blocks.
+    pub(crate) fn tar_bytes(&self, is_counted: impl Fn(&str) -> bool) -> u64 {
+        let counted = self.tree.iter().filter(|(path, _)| is_counted(path));
+        counted.map(|(_, entry)| 512 + entry.size.next_multiple_of(512)).sum()
+    }
+
     /// Paths of everything that is no directory.
     pub(crate) fn files(&self) -> Vec<&str> {
         self.tree
