@@ -66,7 +66,10 @@ pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailur
     }
     image.extend(libraries(&plan));
     if !image.is_empty() {
-        file.comment("Users, groups and /tmp; then each library that is needed, and who needs it.");
+        file.comment(match plan.runtime {
+            None => "Users, groups and /tmp; then each library that is needed, and who needs it.",
+            Some(_) => "What the image below does not have.",
+        });
         file.run(&[], &image.join("\n"));
     }
     match &plan.runtime {

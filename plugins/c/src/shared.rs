@@ -393,6 +393,28 @@ mod tests {
     }
 
     #[test]
+    fn a_runtime_image_learns_where_libraries_of_the_project_are() {
+        let library = Image::new(Image::AMD64).bytes();
+        let program =
+            Image::program(Image::AMD64, "/lib64/ld-linux-x86-64.so.2").needs(&["libown.so"]).bytes();
+        let runtime = Tree::new()
+            .file("/app", &program)
+            .file("/usr/local/lib/libown.so", &library)
+            .file("/lib64/ld-linux-x86-64.so.2", &library)
+            .file("/etc/ld.so.conf", b"/usr/local/lib\n");
+        let along = |files: &[&str]| {
+            let files = files.iter().map(|path| (*path).to_owned()).collect();
+            let request = Request { files, ..Request::default() };
+            let own = |path: &str| Ok(path == "/app" || path.starts_with("/usr/local"));
+            let image = Runtime { name: "debian", files: &runtime };
+            let along = on_runtime(&runtime, image, request, &[], &own, &mut Reasons::new());
+            along.unwrap().items.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(along(&["/app", "/usr/local/lib/libown.so"]), ["/etc/ld.so.cache"]);
+        assert_eq!(along(&["/app"]), Vec::<String>::new(), "it has a cache of its own libraries");
+    }
+
+    #[test]
     fn a_program_that_opens_libraries_is_told_of_unless_some_are_named() {
         let code = |said: Vec<Diagnostic>| said.into_iter().map(|one| one.code).collect::<Vec<_>>();
         let tree = tree(&["dlopen"], &["dlopen", "GLIBC_2.34"]);
