@@ -68,6 +68,19 @@ mod as_root {
     }
 
     #[test]
+    fn a_step_of_which_the_image_takes_less_than_the_plan_looked_at_runs_once() {
+        needs_root!();
+        let space = TestSpace::with_bases(&["busybox"]);
+        for word in ["both", "both-afresh"] {
+            let tasks = format!("{word} cat /proc/sys/kernel/random/uuid > /out; cp /out /extra/out\n");
+            let ran = plan(&space, &tasks, Some("solve"), &[]).ok();
+            ran.steps().ran("early both").cached("later both");
+            assert_eq!(space.read("out/found"), space.read("out/1"));
+            assert_eq!(counts(&space).0, 2);
+        }
+    }
+
+    #[test]
     fn a_step_that_is_not_to_be_looked_up_runs_once_in_a_build() {
         needs_root!();
         let space = TestSpace::with_bases(&["busybox"]);

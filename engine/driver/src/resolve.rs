@@ -18,6 +18,9 @@ use crate::request::NetworkMode;
 use crate::session::Session;
 use crate::source::image::PinnedImage;
 
+/// Outputs beside the root directory up to which every choice of them is recorded: the number of choices doubles with each.
+const MOST_IN_PARTS: usize = 4;
+
 /// A plan in which only digests are left.
 pub(crate) struct Pinned {
     pub(crate) graph: Graph,
@@ -68,7 +71,24 @@ impl Pinned {
 
     /// As [`Self::record_key`], for another key of the same vertex.
     pub(crate) fn recorded_as(&self, id: VertexId, key: &CacheKey) -> CacheKey {
-        if self.slots[id] == [0] { *key } else { with_slots(key, &self.slots[id]) }
+        recorded_as(key, &self.slots[id])
+    }
+
+    /// Under which keys fewer outputs of a vertex are recorded, for graphs that read no more, with the positions of the
+    /// outputs that each has. Slot 0 is in all of them, as in every list of outputs.
+    pub(crate) fn recorded_in_part(&self, id: VertexId, key: &CacheKey) -> Vec<(CacheKey, Vec<usize>)> {
+        let slots = &self.slots[id];
+        let others = slots.len().saturating_sub(1);
+        if others > MOST_IN_PARTS {
+            return Vec::new();
+        }
+        let parts = (0..(1_usize << others) - 1).map(|chosen| {
+            let is_in = |position: &usize| *position == 0 || chosen & (1 << (position - 1)) != 0;
+            let positions: Vec<usize> = (0..slots.len()).filter(is_in).collect();
+            let part: Vec<usize> = positions.iter().map(|position| slots[*position]).collect();
+            (recorded_as(key, &part), positions)
+        });
+        parts.collect()
     }
 
     /// A vertex is an image: its layers and its key are known.
@@ -403,6 +423,10 @@ fn bound_read_only(vertex: &Vertex, input: usize) -> bool {
         MountKind::Cache(cache) => cache.seed != Some(input),
         _ => true,
     })
+}
+
+fn recorded_as(key: &CacheKey, slots: &[usize]) -> CacheKey {
+    if slots == [0] { *key } else { with_slots(key, slots) }
 }
 
 fn with_slots(key: &CacheKey, slots: &[usize]) -> CacheKey {

@@ -299,11 +299,11 @@ impl Session<'_> {
 
     fn work_on(&self, pinned: &Pinned, id: VertexId, inputs: &[Stack]) -> Result<Worked, BuildError> {
         let vertex = &pinned.graph[id];
-        let definition = pinned.record_key(id);
         let existing = if vertex.no_lookup { Existing::Replace } else { Existing::Keep };
         let worked = match &vertex.op {
             Op::Exec(op) => {
-                let content = pinned.recorded_as(id, &self.content_key(pinned, vertex, inputs)?);
+                let key = self.content_key(pinned, vertex, inputs)?;
+                let content = pinned.recorded_as(id, &key);
                 let base = self.mount_stack(pinned, vertex, 0, inputs)?;
                 if let Some(outputs) = self.content_hit(pinned, id, vertex, &content, &base, inputs)? {
                     Worked { outputs, ran: false }
@@ -319,7 +319,9 @@ impl Session<'_> {
                             self.events
                                 .emit(Event::Started { vertex: pinned.shown(id), reason: pinned.reason(id) });
                             let outputs = self.execute(pinned, id, op, inputs, &pinned.slots[id])?;
-                            self.record_content(&content, &outputs, existing)?;
+                            let added = added(&outputs);
+                            self.put_record(&content, &added, existing)?;
+                            self.put_parts(pinned, id, &key, &added)?;
                             Worked { outputs, ran: true }
                         }
                     }
@@ -359,10 +361,17 @@ impl Session<'_> {
                 Worked { outputs: vec![Stack(vec![layer])], ran: true }
             }
         };
-        if let Some(key) = definition {
-            self.put_record(&key, &worked.outputs, existing)?;
+        if let Some(key) = &pinned.keys[id] {
+            let whole = pinned.recorded_as(id, key);
+            self.put_record(&whole, &worked.outputs, existing)?;
+            if worked.ran {
+                self.put_parts(pinned, id, key, &worked.outputs)?;
+            }
             if worked.ran && pinned.own_cancel.is_some() {
-                lock(&self.early).ran.insert(key, worked.outputs.clone());
+                let mut early = lock(&self.early);
+                let parts = pinned.recorded_in_part(id, key).into_iter();
+                early.ran.extend(parts.map(|(key, part)| (key, only(&worked.outputs, &part))));
+                early.ran.insert(whole, worked.outputs.clone());
             }
         }
         Ok(worked)
@@ -531,16 +540,19 @@ impl Session<'_> {
         })
     }
 
-    fn record_content(
+    /// Records what was made for graphs that read less of it: a plugin that plans may have asked for more of a step than
+    /// the image needs. These records go with the run that a build has seen, whatever an earlier one left.
+    fn put_parts(
         &self,
+        pinned: &Pinned,
+        id: VertexId,
         key: &CacheKey,
-        outputs: &Outputs,
-        existing: Existing,
+        outputs: &[Stack],
     ) -> Result<(), BuildError> {
-        // Each output is its input with one layer on top.
-        let added: Vec<Stack> =
-            outputs.iter().map(|stack| Stack(stack.0.last().copied().into_iter().collect())).collect();
-        self.put_record(key, &added, existing)
+        for (key, part) in pinned.recorded_in_part(id, key) {
+            self.put_record(&key, &only(outputs, &part), Existing::Replace)?;
+        }
+        Ok(())
     }
 
     fn put_record(&self, key: &CacheKey, outputs: &[Stack], existing: Existing) -> Result<(), BuildError> {
@@ -626,6 +638,16 @@ impl<'s> Endings<'s> {
             self.end(vertex, ending.clone());
         }
     }
+}
+
+/// What each output has on top of its input: one layer.
+fn added(outputs: &[Stack]) -> Outputs {
+    outputs.iter().map(|stack| Stack(stack.0.last().copied().into_iter().collect())).collect()
+}
+
+/// Some of a step's outputs, by position.
+fn only(outputs: &[Stack], positions: &[usize]) -> Outputs {
+    positions.iter().map(|position| outputs[*position].clone()).collect()
 }
 
 /// One line per output, of layer names, base first.
