@@ -19,7 +19,14 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 HERE = Path(__file__).resolve().parent / "presets"
 WAYS = ["preset", "two-stage", "single"]
-BASES = ["alpine", "buildpack-deps:bookworm", "debian", "golang:1.19"]
+BASES = [
+    "alpine",
+    "buildpack-deps:bookworm",
+    "debian",
+    "eclipse-temurin:17-jre=openjdk",
+    "golang:1.19",
+    "maven:3-eclipse-temurin-17=junit",
+]
 
 
 class Builder:
