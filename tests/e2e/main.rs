@@ -45,6 +45,7 @@ mod presets_c_options;
 mod presets_go;
 mod presets_go_kinds;
 mod presets_java;
+mod presets_java_kinds;
 mod progress;
 mod publishing;
 mod remote;

@@ -1,72 +1,111 @@
 //! The Java preset: what it builds from projects of Maven and Gradle, and what it says about those that are none.
+//! The helpers are those of presets_java_kinds.rs as well.
+
+use std::fs;
+
+use crate::bases::repository;
+use crate::plugins::component;
+use crate::readback;
+use crate::space::{Ran, TestSpace};
+
+pub(crate) const POM: &str = "<project><modelVersion>4.0.0</modelVersion><groupId>g</groupId><artifactId>it</artifactId>\
+                   <version>1</version><properties><maven.compiler.release>17</maven.compiler.release>\
+                   <project.build.sourceEncoding>UTF-8</project.build.sourceEncoding></properties>MORE</project>\n";
+
+/// Makes kiln know the preset, and a base image by the name of the one that the preset asks for.
+pub(crate) fn prepared(mut space: TestSpace) -> TestSpace {
+    let component = component("plugins/java").with_file_name("kiln_java.wasm");
+    let config = fs::read_to_string(&space.config).expect("there is a configuration");
+    space.config = space.path("presets.toml");
+    let plugin = format!("{config}[plugins.java]\nsource = {component:?}\nallow = [\"solve\"]\n");
+    fs::write(&space.config, plugin).expect("it is written");
+    space
+}
+
+/// `--build-context` that puts a base image in the place of one from Docker Hub.
+pub(crate) fn instead(name: &str, base: &str) -> String {
+    let bases = std::env::var("KILN_BASES").map_or_else(|_| repository().join("target/bases"), Into::into);
+    format!("--build-context={name}=oci-layout://{}", bases.join(base).display())
+}
+
+pub(crate) fn maven() -> String {
+    instead("maven:3-eclipse-temurin-17", "junit")
+}
+
+/// A project of these files, and of a pom with nothing special unless one is among them.
+pub(crate) fn project(space: &TestSpace, files: &[(&str, &str)]) {
+    fs::remove_dir_all(space.context()).expect("the last project goes");
+    space.write("pom.xml", POM.replace("MORE", ""));
+    for (path, text) in files {
+        space.write(path, text);
+    }
+}
+
+pub(crate) fn build(space: &TestSpace, args: &[&str]) -> Ran {
+    space.build(&[&["--frontend=java", &maven()], args].concat())
+}
+
+/// Digests of the layers of an image, lowest first.
+pub(crate) fn layers(space: &TestSpace, name: &str) -> Vec<String> {
+    let inspected = space.kiln(&["image", "inspect", name]).ok().json();
+    let layers = inspected["images"][0]["layers"].as_array().expect("there are layers");
+    layers.iter().map(|layer| layer["diffId"].as_str().expect("a digest").to_owned()).collect()
+}
+
+/// Builds the Dockerfile that the preset writes when it is asked with `args`, as `ejected`, and fails unless its image
+/// has the files of `image` and starts the same. `contexts` are options for both.
+#[track_caller]
+pub(crate) fn ejected(space: &TestSpace, image: &str, contexts: &[&str], args: &[&str]) -> Ran {
+    let built = crate::ejected::ejected(space, image, &[&["--frontend=java"], args].concat(), contexts);
+    let variables = |image: &str| {
+        let config = readback::image(space, image).config;
+        let mut list = config["config"]["Env"].as_array().expect("there are variables").clone();
+        list.sort_by_key(ToString::to_string);
+        list
+    };
+    assert_eq!(variables(image), variables("ejected"));
+    built
+}
 
 mod as_root {
-    use std::fs;
-
     use serde_json::json;
 
-    use crate::bases::repository;
-    use crate::plugins::component;
+    use super::*;
     use crate::presets::{Runtime, Service, free_port, output, same_elsewhere};
     use crate::privileges::needs_root;
-    use crate::readback;
-    use crate::space::{Ran, TestSpace, shell};
-
-    const POM: &str = "<project><modelVersion>4.0.0</modelVersion><groupId>g</groupId><artifactId>it</artifactId>\
-                       <version>1</version><properties><maven.compiler.release>17</maven.compiler.release>\
-                       <project.build.sourceEncoding>UTF-8</project.build.sourceEncoding></properties>MORE</project>\n";
-
-    /// Makes kiln know the preset, and a base image by the name of the one that the preset asks for.
-    fn prepared(mut space: TestSpace) -> TestSpace {
-        let component = component("plugins/java").with_file_name("kiln_java.wasm");
-        let config = fs::read_to_string(&space.config).expect("there is a configuration");
-        space.config = space.path("presets.toml");
-        let plugin = format!("{config}[plugins.java]\nsource = {component:?}\nallow = [\"solve\"]\n");
-        fs::write(&space.config, plugin).expect("it is written");
-        space
-    }
-
-    /// `--build-context` that puts a base image in the place of one from Docker Hub.
-    fn instead(name: &str, base: &str) -> String {
-        let bases =
-            std::env::var("KILN_BASES").map_or_else(|_| repository().join("target/bases"), Into::into);
-        format!("--build-context={name}=oci-layout://{}", bases.join(base).display())
-    }
-
-    fn maven() -> String {
-        instead("maven:3-eclipse-temurin-17", "junit")
-    }
 
     fn hello() -> TestSpace {
-        prepared(TestSpace::with_example("presets/java-hello", &["junit"]))
+        prepared(TestSpace::with_example("presets/java-hello", &["junit", "openjdk", "debian"]))
     }
 
     fn service() -> TestSpace {
         prepared(TestSpace::with_example("presets/java-service", &["junit"]))
     }
 
-    /// A project of these files, and of a pom with nothing special unless one is among them.
-    fn project(space: &TestSpace, files: &[(&str, &str)]) {
-        fs::remove_dir_all(space.context()).expect("the last project goes");
-        space.write("pom.xml", POM.replace("MORE", ""));
-        for (path, text) in files {
-            space.write(path, text);
-        }
-    }
+    /// The program of the example on images that have a Java of their own, and that have none.
+    fn runs_on_other_images(space: &TestSpace) {
+        let on = |name: &str| format!("--opt=java.runtime={name}");
+        let args = [&on("openjdk"), "-t", "it"];
+        build(space, &args)
+            .ok()
+            .says(&["runtime `openjdk`, as the option `runtime` says: it has `/usr/bin/java`"]);
+        assert_eq!(output(space, "it", &[]), "Hello, wörld!\n");
+        let image = readback::image(space, "it");
+        assert_eq!(image.config["config"]["Entrypoint"][0], json!("/usr/bin/java"));
+        assert!(!image.tree.contains_key("/opt/java") && !image.tree.contains_key("/home/nonroot"));
 
-    fn build(space: &TestSpace, args: &[&str]) -> Ran {
-        space.build(&[&["--frontend=java", &maven()], args].concat())
-    }
-
-    /// Digests of the layers of an image, lowest first.
-    fn layers(space: &TestSpace, name: &str) -> Vec<String> {
-        let inspected = space.kiln(&["image", "inspect", name]).ok().json();
-        let layers = inspected["images"][0]["layers"].as_array().expect("there are layers");
-        layers.iter().map(|layer| layer["diffId"].as_str().expect("a digest").to_owned()).collect()
+        let debian = on("debian");
+        build(space, &[&debian, "-t", "it"]).ok().says(&["on `debian`, which has no Java"]);
+        assert_eq!(output(space, "it", &[]), "Hello, wörld!\n");
+        let image = readback::image(space, "it");
+        assert_eq!(image.config["config"]["Entrypoint"][0], json!("/opt/java/bin/java"));
+        assert_eq!(image.entry("/lib").target, "usr/lib", "it is the link that Debian has");
+        ejected(space, "it", &[&maven()], &[&debian]);
+        assert_eq!(output(space, "ejected", &["Zoë"]), "Hello, Zoë!\n");
     }
 
     #[test]
-    fn one_class_with_a_main_method_is_a_program_on_nothing() {
+    fn one_class_with_a_main_method_is_a_program_on_nothing_or_on_what_one_likes() {
         needs_root!();
         let space = hello();
         let built = build(&space, &["-t", "it", "--label", "a=b", "--opt", "java.tests=true"]).ok();
@@ -122,13 +161,37 @@ mod as_root {
         let image = readback::image(&space, "more");
         assert_eq!(image.config["config"]["Entrypoint"][4], json!("-Dgreeting=hi"));
         assert!(image.tree.contains_key("/opt/java/legal/java.sql"));
+        ejected(&space, "more", &[&maven()], &more).does_not_say("Tests run");
+        assert_eq!(output(&space, "ejected", &["Zoë"]), "Hello, Zoë!\n");
+        fs::remove_file(space.context().join("Dockerfile")).expect("it was written");
+        runs_on_other_images(&space);
+    }
+
+    /// What the service of the example answers, under both runtimes.
+    #[track_caller]
+    fn serves(space: &TestSpace, image: &str) {
+        for runtime in [Runtime::Kiln, Runtime::Runc] {
+            let port = free_port();
+            let service = Service::start(space, runtime, image, &["-p", &port.to_string()], port);
+            assert_eq!(service.get("/KI"), "kiln\n", "{runtime:?}");
+            assert_eq!(service.get("/%C3%B6"), "örtlich\n", "{runtime:?}");
+            assert_eq!(service.get("/machine"), "user nonroot\nencoding UTF-8\n", "{runtime:?}");
+        }
     }
 
     #[test]
     fn a_changed_line_of_a_server_makes_one_layer_new() {
         needs_root!();
         let space = service();
-        build(&space, &["-t", "it"]).ok().says(&[
+        let tests = "--opt=java.tests=true";
+        let first = build(&space, &[tests, "-t", "it"]).ok();
+        assert_eq!(
+            first.stderr.matches("Tests run: 1, Failures: 0, Errors: 0, Skipped: 0\n").count(),
+            2,
+            "{first}"
+        );
+        assert_eq!(first.steps().times("Maven: build"), 1, "{first}");
+        first.says(&[
             "the image is of module `server`: server/target/server-1.0.jar",
             "Maven builds offline",
             "`jdeps` finds that the program needs java.base, jdk.httpserver",
@@ -141,25 +204,19 @@ mod as_root {
         assert!(image.tree.contains_key("/app/modules/words-1.0/org/example/words/words.txt"));
         assert!(image.tree.contains_key("/app/resources/logging.properties"));
         assert!(!image.tree.keys().any(|path| path.contains("junit") || path.starts_with("/src")));
-        for runtime in [Runtime::Kiln, Runtime::Runc] {
-            let port = free_port();
-            let service = Service::start(&space, runtime, "it", &["-p", &port.to_string()], port);
-            assert_eq!(service.get("/KI"), "kiln\n", "{runtime:?}");
-            assert_eq!(service.get("/%C3%B6"), "örtlich\n", "{runtime:?}");
-            assert_eq!(service.get("/machine"), "user nonroot\nencoding UTF-8\n", "{runtime:?}");
-        }
+        serves(&space, "it");
 
         let before = layers(&space, "it");
         let file = "server/src/main/java/org/example/server/Server.java";
         let text = space.read(&format!("context/{file}"));
         space.write(file, text.replace("listening on", "waiting on"));
-        let built = build(&space, &["-t", "it"]).ok();
+        let built = build(&space, &[tests, "-t", "it"]).ok();
         let steps = built.steps();
-        assert!(steps.did("Maven: build"));
+        assert_eq!(steps.times("Maven: build"), 1, "{built}");
         for step in ["Maven: dependencies", "jdeps: modules of the JDK", "jlink: runtime"] {
             assert!(steps.has(step) && !steps.did(step), "{step}: {built}");
         }
-        assert!(!built.text().contains("Downloading"), "nothing is fetched");
+        built.does_not_say("Downloading");
         let after = layers(&space, "it");
         let (last, below) = after.split_last().expect("there are layers");
         assert_eq!((before.len(), &before[..5]), (6, below), "all but the classes are as they were");
@@ -167,8 +224,10 @@ mod as_root {
 
         // What the build left beside the sources is no source, and the image says nothing of where it was built.
         space.write("server/target/classes/Old.class", "old").write(".git/HEAD", "ref: x\n");
-        build(&space, &["-t", "again"]).ok().says(&["named again"]);
+        build(&space, &[tests, "-t", "again"]).ok().says(&["named again"]);
         assert_eq!(layers(&space, "again"), after);
+        ejected(&space, "again", &[&maven()], &[tests]).says(&["Tests run: 1"]);
+        serves(&space, "ejected");
     }
 
     #[test]
@@ -182,9 +241,11 @@ mod as_root {
         needs_root!();
         let space = prepared(TestSpace::with_example("presets/java-gradle", &["gradle"]));
         let gradle = instead("gradle:jdk17", "gradle");
-        let args = ["--frontend=java", &gradle, "-t", "it"];
-        space.build(&args).ok().says(&[
+        space.write("gradlew", "#!/bin/sh\necho gradlew was called\nexec gradle \"$@\"\n");
+        let args = ["--frontend=java", &gradle, "--opt=java.wrapper=false", "-t", "it"];
+        space.build(&args).ok().does_not_say("gradlew was called").says(&[
             "build.gradle found, built by Gradle",
+            "`gradlew` is not used, as the option `wrapper` says",
             "Java 17, as `sourceCompatibility` in `build.gradle` says",
             "the image is of module `:app`: app/build/libs/app.jar (the main class of its build file",
             "Gradle builds offline",
@@ -195,11 +256,15 @@ mod as_root {
         let text = space.read(&format!("context/{file}"));
         space.write(file, text.replace("cups", "mugs"));
         let steps = space.build(&args).ok().steps();
-        assert!(steps.did("Gradle: build") && !steps.did("Gradle: dependencies"));
+        assert_eq!((steps.times("Gradle: build"), steps.times("Gradle: dependencies")), (1, 0));
         assert_eq!(output(&space, "it", &["7"]), "7 mugs cost 21 EUR\n");
         let after = layers(&space, "it");
         assert_eq!((before.len(), &before[..5]), (6, &after[..5]));
         assert_ne!(before[5], after[5]);
+
+        let built = ejected(&space, "it", &[&gradle], &[]);
+        assert_eq!(built.stderr.matches(" gradlew was called\n").count(), 2, "in both steps: {built}");
+        assert_eq!(output(&space, "ejected", &["7"]), "7 mugs cost 21 EUR\n");
     }
 
     const MAIN: &str =
@@ -286,56 +351,8 @@ mod as_root {
             .says(&["java/java-version", "the builder image `junit` has Java 17, and Java 21 is wanted"]);
         with("java.version=new").says(&["java/bad-option", "the option `version` is `new`"]);
         with("java.main-class=a b").says(&["java/bad-option", "the option `main-class` is `a b`"]);
-        with("java.fonts=true").says(&["java/java-programs"]);
         fs::remove_dir_all(space.context()).expect("the last project goes");
         space.write("README.md", "nothing\n");
         build(&space, &[]).ends(1).says(&["java/java-no-project", "looked for pom.xml, build.gradle"]);
-    }
-
-    /// A jar with the layout of Spring Boot's and a launcher of a few lines, built where no runtime can be linked.
-    #[test]
-    fn a_jar_with_its_own_list_of_layers_runs_on_a_whole_runtime_where_none_can_be_linked() {
-        needs_root!();
-        let space = prepared(TestSpace::with_bases(&["junit", "openjdk"]));
-        space
-            .build_text("FROM junit\nRUN rm -rf /usr/lib/jvm/*/jmods\n", &["-o", "type=oci,dest=without.tar"])
-            .ok();
-        shell(&format!(
-            "cd '{}' && mkdir without && tar -xf without.tar -C without",
-            space.path("").display()
-        ));
-        let manifest = "<build><plugins><plugin><artifactId>maven-jar-plugin</artifactId><configuration><archive>\
-                        <manifestEntries><Main-Class>org.Launcher</Main-Class><Start-Class>Main</Start-Class>\
-                        </manifestEntries></archive></configuration></plugin></plugins></build>";
-        let launcher = "package org;\npublic class Launcher { public static void main(String[] a) throws Exception {\n\
-                        System.out.print(new String(Launcher.class.getResourceAsStream(\"/BOOT-INF/lib/a.txt\").readAllBytes())); } }\n";
-        let index = "- \"dependencies\":\n  - \"BOOT-INF/lib/\"\n- \"spring-boot-loader\":\n  - \"org/\"\n\
-                     - \"snapshot-dependencies\":\n- \"application\":\n  - \"BOOT-INF/classes/\"\n  - \"META-INF/\"\n";
-        project(
-            &space,
-            &[
-                ("pom.xml", &POM.replace("MORE", manifest)),
-                ("src/main/java/org/Launcher.java", launcher),
-                ("src/main/resources/BOOT-INF/layers.idx", index),
-                ("src/main/resources/BOOT-INF/lib/a.txt", "booted\n"),
-                ("src/main/resources/BOOT-INF/classes/b.txt", "b\n"),
-            ],
-        );
-        let builder = format!("--build-context=jdk=oci-layout://{}", space.path("without").display());
-        let runtime = instead("eclipse-temurin:17-jre", "openjdk");
-        let args = ["--frontend=java", "--opt=java.builder=jdk", &builder, &runtime, "-t", "it"];
-        space.build(&args).ok().says(&[
-            "layers are those of `BOOT-INF/layers.idx`",
-            "java/java-whole-runtime",
-            "the image is on all of `eclipse-temurin:17-jre`: the JDK of the builder comes without its `jmods`",
-        ]);
-        assert_eq!(output(&space, "it", &[]), "booted\n");
-        let image = readback::image(&space, "it");
-        assert_eq!(image.config["config"]["Entrypoint"][0], json!("/usr/bin/java"));
-        let history = image.config["history"].as_array().expect("there is a history");
-        let titles: Vec<&str> =
-            history.iter().rev().take(3).filter_map(|line| line["created_by"].as_str()).collect();
-        assert_eq!(titles, ["application", "spring-boot-loader", "dependencies"]);
-        assert!(!image.tree.contains_key("/app/BOOT-INF/layers.idx"), "no layer of the list has it");
     }
 }

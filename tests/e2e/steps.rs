@@ -70,7 +70,13 @@ impl Steps {
     /// Whether a step whose name holds `text` ran. While a preset plans, it may ask for one several times: the first time
     /// it runs, and then it is found.
     pub(crate) fn did(&self, text: &str) -> bool {
-        self.0.iter().any(|step| step.name.contains(text) && step.ending == Some(Ending::Done))
+        self.times(text) > 0
+    }
+
+    /// How often a step whose name holds `text` ran.
+    pub(crate) fn times(&self, text: &str) -> usize {
+        let ran = |step: &&Step| step.name.contains(text) && step.ending == Some(Ending::Done);
+        self.0.iter().filter(ran).count()
     }
 
     #[track_caller]

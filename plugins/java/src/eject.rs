@@ -3,6 +3,7 @@
 use kiln_preset::{ClosureRequest, Dockerfile, platform_text, word};
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::frontend_types::{BuildFailure, BuildRequest, TextFile};
+use kiln_sdk::wit::graph::Output;
 use kiln_sdk::wit::types::{ImageConfig, Platform};
 
 use crate::image;
@@ -10,7 +11,7 @@ use crate::layout::{Layer, Piece, Place};
 use crate::plan::{self, Plan, Runtime};
 use crate::project::{Look, Tool};
 use crate::runtime::{self, HOME};
-use crate::steps::{SOURCE, build_files};
+use crate::steps::{self, SOURCE, build_files};
 
 /// Where the parts of the image are laid out in the build stage, one directory for each layer.
 const OUT: &str = "/out";
@@ -60,24 +61,26 @@ pub(crate) fn files(mut plan: Plan, request: &BuildRequest) -> Result<Vec<TextFi
             file.run(&[], &furniture.script(&format!("{OUT}/furniture")));
         }
     }
-    build_stage(&mut file, &plan)?;
+    build_stage(&mut file, &plan, request)?;
     image_stage(&mut file, &mut plan, &platform, &chosen, request);
     Ok(vec![TextFile { path: "Dockerfile".to_owned(), text: file.finish() }])
 }
 
 /// Commands that copy the libraries of the runtime, which lies in the builder at its own place.
 fn closure(plan: &mut Plan, chosen: &Runtime) -> Result<Vec<String>, BuildFailure> {
-    let Runtime::Linked { modules, .. } = chosen else { return Ok(Vec::new()) };
+    let Runtime::Linked { modules, below } = chosen else { return Ok(Vec::new()) };
     let linked = runtime::link(&mut plan.graph, &plan.builder, modules, plan.version);
     let whole = runtime::in_builder(&mut plan.graph, &plan.builder, linked);
+    let below = below.as_ref().and_then(|image| image.root);
+    let outputs: Vec<Output> = [whole].into_iter().chain(below).collect();
     let message = "the runtime cannot be linked";
-    let trees = plan.builder.ask(&plan.graph, &[whole], "java-runtime", message, "")?;
+    let trees = plan.builder.ask(&plan.graph, &outputs, "java-runtime", message, "")?;
     let Some(tree) = trees.first() else {
         return Err(Diagnostic::error("java-runtime", message).into());
     };
-    let task = runtime::expand(&runtime::request(&plan.builder.platform.arch).task(), tree);
-    let request = ClosureRequest::read(&task);
-    let commands = kiln_preset::commands(tree, &request, &format!("{OUT}/runtime"))?;
+    let request = runtime::request(&plan.builder.platform.arch, &plan.facts, modules);
+    let request = ClosureRequest::read(&runtime::expand(&request.task(), tree));
+    let commands = kiln_preset::commands_onto(tree, trees.get(1), &request, &format!("{OUT}/runtime"))?;
     // The runtime itself is copied as it is.
     Ok(commands.into_iter().filter(|command| !command.contains(&format!("{OUT}/runtime{HOME}/"))).collect())
 }
@@ -98,7 +101,7 @@ fn builder_stage(file: &mut Dockerfile, plan: &Plan, chosen: &Runtime) {
     }
 }
 
-fn build_stage(file: &mut Dockerfile, plan: &Plan) -> Result<(), BuildFailure> {
+fn build_stage(file: &mut Dockerfile, plan: &Plan, request: &BuildRequest) -> Result<(), BuildFailure> {
     let command = &plan.command;
     let tool = command.tool.name();
     file.from("", "builder", "build");
@@ -136,9 +139,14 @@ fn build_stage(file: &mut Dockerfile, plan: &Plan) -> Result<(), BuildFailure> {
     if command.tool == Tool::Gradle {
         file.env("GRADLE_USER_HOME", "/root/.gradle");
     }
+    let mut mounts = vec![cache];
+    if let Some((id, path)) = steps::secret(command.tool, &request.secret_ids) {
+        mounts.push(format!("type=secret,id={id},target={path}"));
+    }
+    let mounts: Vec<&str> = mounts.iter().map(String::as_str).collect();
     let outputs: Vec<String> = plan.outputs.iter().map(|path| word(path)).collect();
     let clean = format!("rm -rf {}", outputs.join(" "));
-    file.run(&[&cache], &format!("{resolve}\n{clean}\n"));
+    file.run(&mounts, &format!("{resolve}\n{clean}\n"));
     file.blank();
     file.comment(&format!(
         "The sources. What earlier builds of this machine left beside them is removed; {tool} may use the network, as the cache can be emptied at any time."
@@ -149,7 +157,7 @@ fn build_stage(file: &mut Dockerfile, plan: &Plan) -> Result<(), BuildFailure> {
         script.push(format!("# {}", layer.title));
         script.extend(commands(layer));
     }
-    file.run(&[&cache], &(script.join("\n") + "\n"));
+    file.run(&mounts, &(script.join("\n") + "\n"));
     Ok(())
 }
 
@@ -195,8 +203,28 @@ fn commands(layer: &Layer) -> Vec<String> {
 fn without(pattern: &str) -> String {
     match pattern.strip_prefix("**/") {
         Some(name) => format!("find /tmp/jar -name {} -type f -delete", word(name)),
-        None => format!("(cd /tmp/jar && rm -rf {pattern})"),
+        None => format!("(cd /tmp/jar && rm -rf {})", glob(pattern)),
     }
+}
+
+/// A pattern as a word of the shell, to which only `*` means something.
+fn glob(pattern: &str) -> String {
+    let (mut text, mut literal) = (String::new(), String::new());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => literal.extend(chars.next()),
+            '*' => {
+                text.extend(Some(word(&std::mem::take(&mut literal))).filter(|word| word != "''"));
+                text.push('*');
+            }
+            c => literal.push(c),
+        }
+    }
+    if !literal.is_empty() {
+        text.push_str(&word(&literal));
+    }
+    text
 }
 
 /// Commands that copy what patterns match, `DIRECTORY/**` and such, with the directories it lies in.
@@ -212,14 +240,14 @@ fn selection(from: &str, include: &[String], to: &str) -> Vec<String> {
                 "(cd {from} && find . -name {} -type f -exec cp --parents {{}} {into} ';')",
                 word(name)
             ),
+            None if pattern == "*" => {
+                format!("(cd {from} && find . -maxdepth 1 -type f -exec cp {{}} {into} ';')")
+            }
             None => {
-                let path = pattern.trim_end_matches("/**").trim_end_matches("/*");
-                let only_files =
-                    if path == "*" { "find . -maxdepth 1 -type f -exec cp {} INTO ';'" } else { "" };
-                match only_files {
-                    "" => format!("(cd {from} && cp -r --parents {path} {into})"),
-                    command => format!("(cd {from} && {})", command.replace("INTO", &into)),
-                }
+                let path = glob(pattern.trim_end_matches("/**").trim_end_matches("/*"));
+                // What one of our own patterns could match need not be there.
+                let copy = "if [ -e \"$path\" ]; then cp -r --parents \"$path\"";
+                format!("(cd {from} && for path in {path}; do {copy} {into}; fi; done)")
             }
         });
     }
@@ -251,4 +279,31 @@ fn image_stage(
     let config = image::shape(plan, platform, chosen).finish(&mut plan.graph, request).config;
     let base = below.map_or_else(ImageConfig::default, |image| image.config.clone());
     file.config(&config, &base);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_words_in_which_wildcards_stay() {
+        assert_eq!(glob("BOOT-INF/lib/*-SNAPSHOT.jar"), "BOOT-INF/lib/*-SNAPSHOT.jar");
+        assert_eq!(glob(r"META-INF/a b\*\[1\]"), "'META-INF/a b*[1]'");
+        assert_eq!(glob("a b/*/c"), "'a b/'*/c");
+    }
+
+    #[test]
+    fn what_patterns_match_is_copied_and_what_they_could_match_need_not_be_there() {
+        let include = ["**/*.class", "*", "lib/**", "x/*-SNAPSHOT.jar", "!lib"].map(str::to_owned);
+        assert_eq!(
+            selection("/a", &include, "/b"),
+            [
+                "mkdir -p /b",
+                "(cd /a && find . -name '*.class' -type f -exec cp --parents {} /b ';')",
+                "(cd /a && find . -maxdepth 1 -type f -exec cp {} /b ';')",
+                "(cd /a && for path in lib; do if [ -e \"$path\" ]; then cp -r --parents \"$path\" /b; fi; done)",
+                "(cd /a && for path in x/*-SNAPSHOT.jar; do if [ -e \"$path\" ]; then cp -r --parents \"$path\" /b; fi; done)",
+            ]
+        );
+    }
 }

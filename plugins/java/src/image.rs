@@ -1,7 +1,6 @@
 //! Puts the image together as it was planned.
 
-use kiln_preset::{Furniture, Shape, Wanted, answer};
-use kiln_sdk::wit::diagnostics::Diagnostic;
+use kiln_preset::{Furniture, Reasons, Shape, Wanted, answer};
 use kiln_sdk::wit::frontend_types::{BuildFailure, BuildRequest, BuildResult};
 use kiln_sdk::wit::types::Platform;
 
@@ -23,6 +22,14 @@ pub(crate) fn entrypoint(plan: &Plan, java: &str) -> Vec<String> {
     words.extend(plan.options.jvm_flags.iter().cloned());
     words.extend(plan.layout.start.iter().cloned());
     words
+}
+
+pub(crate) fn say_flags(reasons: &mut Reasons) {
+    let sentence = format!(
+        "the JVM starts with {}: three quarters of the container's memory are for the heap, and it ends when that is full",
+        CONTAINER_FLAGS.join(" ")
+    );
+    reasons.say("flags", sentence);
 }
 
 /// Variables of the image: where Java is, and that text is UTF-8.
@@ -64,10 +71,6 @@ pub(crate) fn shape(plan: &Plan, platform: &Platform, chosen: &Runtime) -> Shape
 ///
 /// The user or the time of the image is none.
 pub(crate) fn build(mut plan: Plan, request: &BuildRequest) -> Result<BuildResult, BuildFailure> {
-    if plan.options.fonts && plan.facts.value("fonts").is_none() {
-        let help = "install some with `--opt java.packages=fonts-dejavu-core,fontconfig-config`";
-        return Err(Diagnostic::error("java-fonts", "the builder image has no fonts").help(help).into());
-    }
     let application: Vec<_> = plan
         .layout
         .layers
@@ -86,10 +89,9 @@ pub(crate) fn build(mut plan: Plan, request: &BuildRequest) -> Result<BuildResul
                 let output = furniture.layer(&mut plan.graph, &plan.builder);
                 shape.layer(output, "furniture");
             }
-            let linked = runtime::link(&mut plan.graph, &plan.builder, modules, plan.version);
             let below = below.as_ref().and_then(|image| image.root);
-            let fonts = plan.options.fonts;
-            let output = runtime::layer(&mut plan.graph, &plan.builder, &plan.facts, linked, fonts, below);
+            let (graph, version, fonts) = (&mut plan.graph, plan.version, plan.options.fonts);
+            let output = runtime::layer(graph, &plan.builder, &plan.facts, modules, version, fonts, below);
             shape.layer(output, "runtime");
         }
         for (output, title) in &application {
@@ -97,10 +99,5 @@ pub(crate) fn build(mut plan: Plan, request: &BuildRequest) -> Result<BuildResul
         }
         targets.push(shape.finish(&mut plan.graph, request));
     }
-    let flags = format!(
-        "the JVM starts with {}: three quarters of the container's memory are for the heap, and it ends when that is full",
-        CONTAINER_FLAGS.join(" ")
-    );
-    plan.reasons.say("flags", flags);
     answer(plan.graph, targets, plan.reasons, request)
 }

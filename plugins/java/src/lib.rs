@@ -57,6 +57,7 @@ impl Plugin for Java {
             ("layers", "where the layers of the program come from"),
             ("modules", "the modules of the JDK that jdeps finds"),
             ("modules-by-name", "the modules of the JDK that jdeps cannot find"),
+            ("native", "libraries that bring shared libraries along"),
             ("phases", "whether the second run of the build tool is offline"),
             ("program", "the artefact that the image is of"),
             ("project", "the kind of project"),

@@ -11,6 +11,7 @@ use kiln_sdk::wit::graph::{ContextSource, Output};
 use kiln_sdk::wit::trees::Tree;
 use kiln_sdk::wit::types::{FileKind, HostError, Platform};
 
+use crate::image;
 use crate::layout::{Layout, Unpacked, relative};
 use crate::left::{Left, classes};
 use crate::options::Options;
@@ -103,6 +104,10 @@ pub(crate) fn plan(request: &BuildRequest) -> Result<Plan, BuildFailure> {
     let builder = Builder::open(&mut graph, request, "java", &image, &options.common)?;
     let facts = builder.facts(&graph, &["javac", "jdeps", "jlink", "mvn", "gradle"], runtime::PROBE)?;
     facts.need("javac")?;
+    if options.fonts && facts.value("fonts").is_none() {
+        let help = "install some with `--opt java.packages=fonts-dejavu-core,fontconfig-config`";
+        return Err(Diagnostic::error("java-fonts", "the builder image has no fonts").help(help).into());
+    }
     if !command.is_wrapped {
         facts.need(command.program())?;
     }
@@ -145,6 +150,7 @@ pub(crate) fn plan(request: &BuildRequest) -> Result<Plan, BuildFailure> {
         Decided { graph: &mut graph, builder: &builder, facts: &facts, version, options: &options };
     let references = plan.references(&mut unpacked, &layout)?;
     let runtimes = plan.runtimes(request, &mut unpacked, built, &layout, &references, &mut reasons)?;
+    image::say_flags(&mut reasons);
     Ok(Plan {
         graph,
         reasons,
@@ -304,7 +310,7 @@ impl Decided<'_> {
                         Some(image) => format!("`{}`, which has no Java", image.name),
                         None => "nothing (`scratch`)".to_owned(),
                     };
-                    let count = modules.0.len();
+                    let count = modules.names.len();
                     reasons.say("runtime", format!("a runtime linked of {count} modules, on {on}"));
                     (platform, Runtime::Linked { modules, below })
                 }

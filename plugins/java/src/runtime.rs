@@ -31,10 +31,25 @@ const BY_NAME_OF_NETWORK: [(&str, &str); 3] = [
 const NETWORK: [&str; 6] =
     ["java/net/", "javax/net/", "java/nio/channels/", "com/sun/net/", "java/rmi/", "javax/naming/"];
 
+/// Classes that write numbers, dates and texts as a place does; with a locale, that place may be any.
+const FORMATS: [&str; 8] = [
+    "java/text/Collator",
+    "java/text/DateFormat",
+    "java/text/DecimalFormat",
+    "java/text/MessageFormat",
+    "java/text/NumberFormat",
+    "java/text/SimpleDateFormat",
+    "java/time/format/DateTimeFormatter",
+    "java/time/format/TextStyle",
+];
+
 /// Asks what libraries and a class that stands for the program need. What `jdeps` cannot decide is written down and is
-/// no failure.
+/// no failure. Jars that hold shared libraries are told by the names in them, which no jar compresses.
 const DECIDE: &str = r#"cd /kiln/jars
 find . -name '*.jar' | LC_ALL=C sort >/tmp/list
+while IFS= read -r jar; do
+    if LC_ALL=C grep -aq 'lib[A-Za-z0-9_.+-]\{3,\}[.]so' "$jar"; then echo "${jar##*/}"; fi
+done </tmp/list >/kiln/out/native
 version=$1
 set --
 while IFS= read -r jar; do set -- "$@" "$jar"; done </tmp/list
@@ -48,9 +63,14 @@ fi
 const LINK: &str = r#"jlink --add-modules "$1" "$2" --no-header-files --no-man-pages --compress="$3" --output /kiln/out/java
 "#;
 
-/// The modules of a runtime, sorted, and why those are in it that `jdeps` does not name.
+/// What a runtime is linked of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Modules(pub(crate) Vec<String>);
+pub(crate) struct Modules {
+    /// Of modules of the JDK, sorted.
+    pub(crate) names: Vec<String>,
+    /// Libraries of the program bring shared libraries along, which the JVM loads once they are unpacked.
+    pub(crate) loads_native: bool,
+}
 
 /// What `jdeps` came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +126,18 @@ pub(crate) fn decide(
             refused.lines().find(|line| !line.trim().is_empty()).unwrap_or("nothing").trim().to_owned();
         return Ok(Decision::Refused(line));
     };
-    Ok(Decision::Modules(complete(said, facts.value("modules"), question, reasons)))
+    let mut modules = complete(said, facts.value("modules"), question, reasons);
+    let native = text("native").unwrap_or_default();
+    let native: Vec<String> = native.lines().map(|name| format!("`{name}`")).collect();
+    if !native.is_empty() && facts.value("native").is_some() {
+        let sentence = format!(
+            "{} may load a shared library of its own, so the C++ library and all parts of the C library are there",
+            native.join(", ")
+        );
+        reasons.say("native", sentence);
+        modules.loads_native = true;
+    }
+    Ok(Decision::Modules(modules))
 }
 
 /// A list of names with commas. `None` when it is something else.
@@ -142,6 +173,15 @@ fn complete(
     if question.has_agent && is_there("java.instrument") && all.insert("java.instrument".to_owned()) {
         added.push("java.instrument (a flag names an agent)".to_owned());
     }
+    let has = |name: &&str| question.references.contains(*name);
+    if has(&"java/util/Locale")
+        && let Some(class) = FORMATS.iter().find(|class| has(class))
+        && is_there("jdk.localedata")
+        && all.insert("jdk.localedata".to_owned())
+    {
+        let class = class.replace('/', ".");
+        added.push(format!("jdk.localedata (the program uses `{class}` and `java.util.Locale`)"));
+    }
     for name in question.more {
         if all.insert(name.clone()) {
             added.push(format!("{name} (the option `modules`)"));
@@ -150,7 +190,7 @@ fn complete(
     if !added.is_empty() {
         reasons.say("modules-by-name", format!("besides, the runtime has {}", added.join(", ")));
     }
-    Modules(all.into_iter().collect())
+    Modules { names: all.into_iter().collect(), loads_native: false }
 }
 
 /// The arguments of `jlink` that are not the same in every version: how debug information goes, how it packs.
@@ -164,18 +204,22 @@ pub(crate) fn link_flags(version: u32) -> (&'static str, &'static str) {
 pub(crate) fn link(graph: &mut GraphBuilder, builder: &Builder, modules: &Modules, version: u32) -> Output {
     let mut exec = builder.script(LINK);
     let (strip, compress) = link_flags(version);
-    exec.args.extend([modules.0.join(","), strip.to_owned(), compress.to_owned()]);
+    exec.args.extend([modules.names.join(","), strip.to_owned(), compress.to_owned()]);
     exec.network = "none".to_owned();
     builder.produce(graph, builder.root, exec, "jlink: runtime")
 }
 
 /// The question for the closure of a runtime's own libraries, in which names that begin with `+` stand for all libraries
 /// of a directory; see [`expand`].
-pub(crate) fn request(architecture: &str) -> ClosureRequest {
+pub(crate) fn request(architecture: &str, facts: &Facts, modules: &Modules) -> ClosureRequest {
+    // The JVM first: all others are loaded into it.
+    let mut with = vec![format!("{HOME}/lib/server/libjvm.so"), format!("+{HOME}/lib")];
+    if modules.loads_native {
+        with.extend(facts.value("native").into_iter().flat_map(|paths| paths.split(' ')).map(str::to_owned));
+    }
     ClosureRequest {
         files: vec![format!("{HOME}/bin/java")],
-        // The JVM first: all others are loaded into it.
-        with: vec![format!("{HOME}/lib/server/libjvm.so"), format!("+{HOME}/lib")],
+        with,
         architecture: architecture.to_owned(),
         into: String::new(),
     }
@@ -216,13 +260,15 @@ pub(crate) fn layer(
     graph: &mut GraphBuilder,
     builder: &Builder,
     facts: &Facts,
-    linked: Output,
+    modules: &Modules,
+    version: u32,
     fonts: bool,
     below: Option<Output>,
 ) -> Output {
+    let linked = link(graph, builder, modules, version);
     let mut inputs = vec![in_builder(graph, builder, linked)];
     inputs.extend(below);
-    let closure = graph.derive(request(&builder.platform.arch).task(), inputs);
+    let closure = graph.derive(request(&builder.platform.arch, facts, modules).task(), inputs);
     graph.rename(closure, "libraries of the runtime");
     let libraries = CopyAction { contents_only: true, ..CopyAction::new(closure, vec!["/".to_owned()], "/") };
     let mut actions = vec![FileAction::Copy(libraries), FileAction::Copy(at_home(linked))];
@@ -253,7 +299,7 @@ pub(crate) fn link_command(modules: &Modules, version: u32) -> String {
     let (strip, compress) = link_flags(version);
     format!(
         "jlink --add-modules {} \\\n    {strip} --no-header-files --no-man-pages --compress={compress} --output {HOME}",
-        modules.0.join(",")
+        modules.names.join(",")
     )
 }
 
@@ -285,6 +331,16 @@ fi
 for locale in /usr/lib/locale/C.utf8 /usr/lib/locale/C.UTF-8; do
     if [ -d "$locale" ]; then echo "locale $locale"; break; fi
 done
+for directory in /usr/lib/*-linux-gnu* /lib/*-linux-gnu* /usr/lib64 /lib64; do
+    if [ -e "$directory/libc.so.6" ]; then
+        native=
+        for name in libdl.so.2 libgcc_s.so.1 libm.so.6 libpthread.so.0 librt.so.1 libstdc++.so.6; do
+            if [ -e "$directory/$name" ]; then native="$native $directory/$name"; fi
+        done
+        echo "native$native"
+        break
+    fi
+done
 if [ -d /root/.m2/repository ]; then echo 'repository yes'; fi
 if [ -d /usr/share/fonts ] && [ -d /etc/fonts ]; then echo 'fonts yes'; fi
 "#;
@@ -304,8 +360,8 @@ mod tests {
     fn completed(names: &[&str], jars: &[Output], more: &[String]) -> String {
         let references = names.iter().map(|&name| name.to_owned()).collect();
         let said = BTreeSet::from(["java.base".to_owned()]);
-        let known = "java.base java.management jdk.zipfs java.naming jdk.crypto.ec";
-        complete(said, Some(known), &question(&references, jars, more), &mut Reasons::new()).0.join(" ")
+        let known = "java.base java.management jdk.zipfs java.naming jdk.crypto.ec jdk.localedata";
+        complete(said, Some(known), &question(&references, jars, more), &mut Reasons::new()).names.join(" ")
     }
 
     #[test]
@@ -317,6 +373,24 @@ mod tests {
         assert_eq!(completed(&[], &jars, &[]), all, "a library may use the network");
         let more = ["jdk.localedata".to_owned()];
         assert!(completed(&[], &[], &more).ends_with("jdk.localedata jdk.zipfs"));
+    }
+
+    #[test]
+    fn who_formats_for_a_locale_has_all_of_them() {
+        let has = |names: &[&str]| completed(names, &[], &[]).contains("jdk.localedata");
+        assert!(has(&["java/util/Locale", "java/text/NumberFormat"]));
+        assert!(!has(&["java/util/Locale"]) && !has(&["java/text/NumberFormat"]));
+        let parses = ["java/util/Locale", "java/text/ParseException"];
+        assert!(!has(&parses), "an exception formats nothing");
+    }
+
+    #[test]
+    fn the_c_library_is_whole_where_libraries_are_loaded_from_jars() {
+        let mut modules = Modules::default();
+        let with = |modules: &Modules| request("amd64", &Facts::default(), modules).with.len();
+        assert_eq!(with(&modules), 2);
+        modules.loads_native = true;
+        assert_eq!(with(&modules), 2, "the builder has no glibc");
     }
 
     #[test]

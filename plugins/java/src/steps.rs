@@ -242,6 +242,15 @@ fn brings(graph: &mut GraphBuilder, tool: Tool) -> Output {
     output
 }
 
+/// The secret that the tool's steps have, if it was given: its id, and where the tool reads it.
+pub(crate) fn secret(tool: Tool, given: &[String]) -> Option<(&'static str, &'static str)> {
+    let (id, path) = match tool {
+        Tool::Maven => ("maven-settings", "/root/.m2/settings.xml"),
+        Tool::Gradle => ("gradle-properties", "/root/.gradle/gradle.properties"),
+    };
+    given.iter().any(|known| known == id).then_some((id, path))
+}
+
 /// Caches, secrets and what the preset brings, the same for both steps.
 fn mounts(
     graph: &mut GraphBuilder,
@@ -252,9 +261,7 @@ fn mounts(
 ) -> Vec<Mount> {
     // One writer at a time: neither tool's cache is made for two machines that do not know each other.
     let cache = |target: &str, id: &str| Mount::cache(target, id, CacheSharing::Locked);
-    let secret = |target: &str, id: &str| -> Option<Mount> {
-        secrets.iter().any(|known| known == id).then(|| Mount::secret(target, id))
-    };
+    let secret = secret(command.tool, secrets).map(|(id, path)| Mount::secret(path, id));
     let mut mounts = vec![Mount::bind(BRINGS, brings)];
     match command.tool {
         Tool::Maven => {
@@ -272,13 +279,12 @@ fn mounts(
             if command.is_wrapped {
                 mounts.push(cache("/root/.m2/wrapper", "kiln-java-mvnw"));
             }
-            mounts.extend(secret("/root/.m2/settings.xml", "maven-settings"));
         }
         Tool::Gradle => {
             mounts.push(cache("/root/.gradle", "kiln-java-gradle"));
-            mounts.extend(secret("/root/.gradle/gradle.properties", "gradle-properties"));
         }
     }
+    mounts.extend(secret);
     mounts
 }
 

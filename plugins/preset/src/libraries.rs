@@ -1,6 +1,6 @@
 //! The shared libraries of programs, as a layer of their own below the programs.
 
-use kiln_closure::{Item, Request, closure};
+use kiln_closure::{Files, Item, Request, closure, placed};
 use kiln_sdk::GraphBuilder;
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::graph::{CopyAction, Output};
@@ -38,6 +38,21 @@ pub fn libraries(graph: &mut GraphBuilder, request: &Request, root: Output, belo
 ///
 /// What the closure has to complain about, and a tree that cannot be read.
 pub fn commands(tree: &Tree, request: &Request, into: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
+    commands_onto(tree, None, request, into)
+}
+
+/// As [`commands`], for a directory that is copied onto the tree `below` later: a directory that is a link there is none
+/// in it, as no copy puts one in the place of the other.
+///
+/// # Errors
+///
+/// As [`commands`].
+pub fn commands_onto(
+    tree: &Tree,
+    below: Option<&Tree>,
+    request: &Request,
+    into: &str,
+) -> Result<Vec<String>, Vec<Diagnostic>> {
     let unreadable = |error: HostError| {
         vec![Diagnostic::error("closure-file", format!("the files cannot be read: {}", error.message))]
     };
@@ -55,7 +70,8 @@ pub fn commands(tree: &Tree, request: &Request, into: &str) -> Result<Vec<String
     }
     let mut commands = Vec::new();
     let mut needs_cache = false;
-    for (path, item) in &found.items {
+    let items = placed(found.items, "", below.map(|tree| tree as &dyn Files)).map_err(unreadable)?;
+    for (path, item) in &items {
         let to = word(&format!("{into}{path}"));
         let (directory, _) = path.rsplit_once('/').unwrap_or_default();
         let directory = word(&format!("{into}{directory}"));
