@@ -322,6 +322,9 @@ mod as_root {
         assert_eq!(json["frontend"]["builtin"], true);
         space.dockerfile("FROM busybox\nRUM x\n");
         plan(&space, &[], &[]).ends(1).says(&["Dockerfile:2", "RUM"]);
+        // What bears on steps is said as for a build.
+        space.dockerfile("FROM busybox\nRUN true\n");
+        plan(&space, &[], &["--add-host=a:127.0.0.1", "--ulimit=nofile=9:9", "--shm-size=1m"]).ok();
     }
 
     #[test]

@@ -208,6 +208,7 @@ pub(crate) mod as_root {
         project(&space, &[("go.mod", "module example.org/x\n\nrequire (\n"), ("main.go", MAIN)]);
         space.build(&["--opt", "version=1.19"]).ends(1).says(&[
             "go/go-list",
+            "error[step-failed]: `go list for linux/amd64` ended with exit code 1",
             "errors parsing go.mod",
             "go.mod:4",
             "unterminated block",

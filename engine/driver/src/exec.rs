@@ -594,12 +594,18 @@ fn succeeded(op: &ExecOp, code: i32) -> bool {
     }
 }
 
+/// How much of a command an error has.
+const SHOWN_CHARACTERS: usize = 120;
+
 fn failed(shown: VertexId, vertex: &Vertex, op: &ExecOp, how: &str, help: &str) -> BuildError {
     let command = match &op.args[..] {
         [shell, flag, text] if flag == "-c" && shell.ends_with("sh") => text.clone(),
         args => args.join(" "),
     };
-    let command = match command.char_indices().nth(120) {
+    let is_long = command.contains('\n') || command.chars().nth(SHOWN_CHARACTERS).is_some();
+    let command = match command.char_indices().nth(SHOWN_CHARACTERS) {
+        // Of a script that stands in no build file, its plugin's name for the step says more than its beginning.
+        _ if is_long && vertex.origin.is_empty() && !vertex.name.is_empty() => vertex.name.clone(),
         Some((cut, _)) => format!("{}…", &command[..cut]),
         None => command,
     };
