@@ -75,15 +75,15 @@ def longest(events):
 
 
 def changed(builder, context, way, command, repeat):
-    """Medians of a build after a change of one line: all of it, and its longest step."""
+    """Medians of a build after a change of one line: all of it, its longest step, and what of it is not that step."""
     script, file = command.rsplit(" ", 1)
-    walls, steps = [], []
+    turns = []
     for turn in range(repeat):
         subprocess.run(["sed", "-i", "-E", script.replace("{turn}", f"{way}-{turn}"), context / file], check=True)
         events, wall = builder.build(context, way)
-        walls.append(wall)
-        steps.append(longest(events)[0])
-    return statistics.median(walls), statistics.median(steps)
+        step = longest(events)[0]
+        turns.append((wall, step, wall - step))
+    return [statistics.median(column) for column in zip(*turns)]
 
 
 def size(count):
@@ -103,8 +103,8 @@ def measure(builder, examples, place, repeat):
         for way in WAYS:
             plain, packed = builder.sizes(context, way)
             builder.build(context, way)
-            wall, step = changed(builder, context, way, command, repeat)
-            rows.append((name, way, plain, packed, wall, step))
+            wall, step, rest = changed(builder, context, way, command, repeat)
+            rows.append((name, way, plain, packed, wall, step, rest))
             print(f"{name}, {way}: {size(plain)} MB, {wall:.2f} s, of which {step:.2f} s", file=sys.stderr)
     return rows
 
@@ -123,9 +123,9 @@ def section(rows, machine, load):
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     titles = {"preset": "preset", "two-stage": "Dockerfile, two stages", "single": "Dockerfile, one stage"}
-    for name, way, plain, packed, wall, step in rows:
+    for name, way, plain, packed, wall, step, rest in rows:
         lines.append(
-            f"| {name} | {titles[way]} | {size(plain)} | {size(packed)} | {wall:.2f} | {step:.2f} | {wall - step:.3f} |"
+            f"| {name} | {titles[way]} | {size(plain)} | {size(packed)} | {wall:.2f} | {step:.2f} | {rest:.3f} |"
         )
     table = "\n".join(lines)
     return f"""## Presets
