@@ -1,7 +1,7 @@
 //! Writes the Dockerfile that makes an image which behaves the same, for people who want to go on from there.
 
 use kiln_closure::Item;
-use kiln_preset::{Dockerfile, Reasons, word};
+use kiln_preset::{Dockerfile, Reasons, check_target, epoch, word};
 use kiln_sdk::GraphBuilder;
 use kiln_sdk::wit::frontend_types::{BuildFailure, BuildRequest, TextFile};
 use kiln_sdk::wit::types::ImageConfig;
@@ -21,6 +21,7 @@ const FLAGS: &str = "-fPIE -ffile-prefix-map=/work/src=. -ffile-prefix-map=/work
 ///
 /// Whatever keeps the project from becoming an image.
 pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailure> {
+    check_target(request, "the file is that of the program; symbols come from `kiln build --target debug`")?;
     let mut reasons = Reasons::new();
     let settings = Settings::read(request)?;
     let project = Project::open(&settings, &mut reasons)?;
@@ -28,7 +29,7 @@ pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailur
     let platforms = request.wanted_platforms();
     let platform = platforms.first().unwrap_or(&request.build_platform);
     let plan = plan(&mut graph, request, &settings, &project, platform, &mut reasons)?;
-    let epoch = request.build_arg("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()).unwrap_or("0");
+    let epoch = epoch(request)?;
     let mut file = Dockerfile::new();
     for code in ["c-system", "c-builder", "c-tools"] {
         if let Some(sentence) = reasons.sentence(code) {
@@ -59,7 +60,10 @@ pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailur
             file.comment(&sentence_case(sentence));
         }
     }
-    file.run(&[], &tidy(&plan).join("\n"));
+    let tidy = tidy(&plan);
+    if !tidy.is_empty() {
+        file.run(&[], &tidy.join("\n"));
+    }
     let mut image = Vec::new();
     if let Some(furniture) = &plan.furniture {
         image.push(furniture.script("/image").trim_end().to_owned());
@@ -82,7 +86,7 @@ pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailur
     file.copy(&["--from=build"], &["/out/"], "/");
     let base = plan.runtime.as_ref().map_or_else(ImageConfig::default, |image| image.config.clone());
     file.config(&config(&plan, &settings, request), &base);
-    Ok(vec![TextFile { path: "Dockerfile".to_owned(), text: file.finish() }])
+    Ok(vec![TextFile { path: "Dockerfile".to_owned(), text: file.finish()? }])
 }
 
 /// A sentence begins with a capital, unless that is part of a name, and ends with a stop.
@@ -206,7 +210,7 @@ fn commands(settings: &Settings, system: &System, plan: &Plan) -> Vec<String> {
             lines.push("mkdir -p /out/usr/local/bin".to_owned());
             let line = format!(
                 "{compiler} {flags} {} -o {} {ldflags}",
-                word(name),
+                word(&operand(name)),
                 word(&format!("/out{}", plan.program))
             );
             lines.push(line.trim().to_owned());
@@ -221,6 +225,11 @@ fn commands(settings: &Settings, system: &System, plan: &Plan) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// A file's name for a compiler, to which `-x.c` is an option and `@x.c` a file of options.
+fn operand(name: &str) -> String {
+    if name.starts_with(['-', '@']) { format!("./{name}") } else { name.to_owned() }
 }
 
 fn make_lines(lines: &mut Vec<String>, settings: &Settings, make: &str) {
@@ -258,7 +267,8 @@ fn libraries(plan: &Plan) -> Vec<String> {
     let mut needs_cache = false;
     for (path, item) in &plan.shared.items {
         if let Some(asker) = plan.shared.askers.get(base_name(path)) {
-            lines.push(format!("# {}: needed by {asker}", base_name(path)));
+            let line = format!("# {}: needed by {asker}", base_name(path));
+            lines.push(line.replace(char::is_control, " "));
         }
         let to = word(&format!("/image{path}"));
         let directory =

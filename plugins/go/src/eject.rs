@@ -1,6 +1,6 @@
 //! Writes what the preset does as a Dockerfile for any builder, with the reasons as comments.
 
-use kiln_preset::{Common, Dockerfile, commands, word};
+use kiln_preset::{Common, Dockerfile, commands, literal, word};
 use kiln_sdk::wit::frontend_types::{BuildFailure, BuildRequest, TextFile};
 use kiln_sdk::wit::types::ImageConfig;
 
@@ -21,10 +21,7 @@ pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailur
     let mut plan = Plan::new(request)?;
     let libraries = libraries(&mut plan)?;
     let mut file = Dockerfile::new();
-    file.comment("Written by `kiln plan --eject`; from here on it is yours. What was decided, and why:");
-    for sentence in plan.reasons.sentences() {
-        file.comment(&format!("- {sentence}"));
-    }
+    file.reasons(&plan.reasons);
 
     // A program with C is compiled where it runs; Go alone compiles for every platform on this one.
     let platform = if plan.is_cgo { "" } else { "$BUILDPLATFORM" };
@@ -45,7 +42,8 @@ pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailur
     file.env("GOCACHE", COMPILED);
     for pair in &plan.settings.env {
         // What was given for one build is given for each: the address of a proxy may hold a password.
-        match request.build_arg(&pair.key) == Some(pair.value.as_str()) {
+        let is_given = request.build_arg(&pair.key) == Some(pair.value.as_str());
+        match is_given || has_credentials(&pair.value) {
             true => file.arg(&pair.key),
             false => file.env(&pair.key, &pair.value),
         }
@@ -101,7 +99,7 @@ pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailur
     file.from("", runtime.as_deref().unwrap_or("scratch"), "");
     file.copy(&["--from=build"], &[&format!("{IMAGE}/")], "/");
     for (source, path) in &plan.settings.files {
-        file.copy(&[], &[source], path);
+        file.copy(&[], &[&literal(source)], path);
     }
     if let Some((name, path)) = plan.zoneinfo_variable() {
         file.env(name, path);
@@ -114,7 +112,15 @@ pub(crate) fn eject(request: &BuildRequest) -> Result<Vec<TextFile>, BuildFailur
         ..ImageConfig::default()
     };
     file.config(&config, &ImageConfig::default());
-    Ok(vec![TextFile { path: "Dockerfile".to_owned(), text: file.finish() }])
+    Ok(vec![TextFile { path: "Dockerfile".to_owned(), text: file.finish()? }])
+}
+
+/// Whether a value has an address with the name of a user in it, who may have a password, or be one.
+fn has_credentials(value: &str) -> bool {
+    value.split("://").skip(1).any(|rest| {
+        let authority = rest.split(|c: char| matches!(c, '/' | '?' | '#' | ',' | '|') || c.is_whitespace());
+        authority.into_iter().next().is_some_and(|authority| authority.contains('@'))
+    })
 }
 
 /// Levels of a processor, which builders call variants, in the words of the go command.
@@ -131,9 +137,10 @@ fn copy_module_files(file: &mut Dockerfile, plan: &Plan) {
             for directory in directories {
                 let directory = directory.trim_start_matches("./").trim_end_matches('/');
                 let directory = if directory.is_empty() { "." } else { directory };
+                let pattern = literal(directory);
                 file.copy(
                     &[],
-                    &[&format!("{directory}/go.mod"), &format!("{directory}/go.sum*")],
+                    &[&format!("{pattern}/go.mod"), &format!("{pattern}/go.sum*")],
                     &format!("{directory}/"),
                 );
             }
@@ -141,7 +148,8 @@ fn copy_module_files(file: &mut Dockerfile, plan: &Plan) {
         _ => {
             file.copy(&[], &["go.mod", "go.sum*"], "./");
             for directory in &plan.project.local_modules {
-                file.copy(&[], &[&format!("{directory}/go.mod")], &format!("{directory}/"));
+                let pattern = literal(directory);
+                file.copy(&[], &[&format!("{pattern}/go.mod")], &format!("{directory}/"));
             }
         }
     }
@@ -158,4 +166,21 @@ fn libraries(plan: &mut Plan) -> Result<Vec<String>, BuildFailure> {
     let trees = plan.builder.ask(&plan.graph, &[root], "go-build", "the program cannot be compiled", "")?;
     let Some(tree) = trees.first() else { return Ok(Vec::new()) };
     Ok(commands(tree, &request, IMAGE)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_with_a_user_in_it_is_told_from_one_without() {
+        for value in
+            ["https://u:secret@proxy.example/", "direct,https://token@host", "http://a|https://b:c@d"]
+        {
+            assert!(has_credentials(value), "{value}");
+        }
+        for value in ["https://proxy.example/@v1", "https://proxy.example,direct", "off", "-tags=a@b", ""] {
+            assert!(!has_credentials(value), "{value}");
+        }
+    }
 }

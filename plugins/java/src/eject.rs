@@ -1,6 +1,6 @@
 //! Writes the build as a Dockerfile that a person can keep: every decision is in it, and nothing is asked again.
 
-use kiln_preset::{ClosureRequest, Dockerfile, platform_text, word};
+use kiln_preset::{ClosureRequest, Dockerfile, literal, platform_text, word};
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::frontend_types::{BuildFailure, BuildRequest, TextFile};
 use kiln_sdk::wit::graph::Output;
@@ -27,10 +27,7 @@ pub(crate) fn files(mut plan: Plan, request: &BuildRequest) -> Result<Vec<TextFi
     };
     let furniture = image::furniture(&mut plan)?;
     let mut file = Dockerfile::new();
-    file.comment("Written by kiln. What was decided, and why:");
-    for sentence in plan.reasons.sentences() {
-        file.comment(&format!("- {sentence}"));
-    }
+    file.reasons(&plan.reasons);
     builder_stage(&mut file, &plan, &chosen);
     if let Runtime::Linked { modules, below } = &chosen {
         file.from("", "builder", "runtime");
@@ -63,7 +60,7 @@ pub(crate) fn files(mut plan: Plan, request: &BuildRequest) -> Result<Vec<TextFi
     }
     build_stage(&mut file, &plan, request)?;
     image_stage(&mut file, &mut plan, &platform, &chosen, request);
-    Ok(vec![TextFile { path: "Dockerfile".to_owned(), text: file.finish() }])
+    Ok(vec![TextFile { path: "Dockerfile".to_owned(), text: file.finish()? }])
 }
 
 /// Commands that copy the libraries of the runtime, which lies in the builder at its own place.
@@ -118,7 +115,7 @@ fn build_stage(file: &mut Dockerfile, plan: &Plan, request: &BuildRequest) -> Re
     for path in files.iter().filter(|path| is_file(&context, path)) {
         let directory =
             path.rsplit_once('/').map_or("./".to_owned(), |(directory, _)| format!("{directory}/"));
-        file.copy(&[], &[path], &directory);
+        file.copy(&[], &[&literal(path)], &directory);
     }
     let args: Vec<String> = command.plain().iter().map(|arg| word(arg)).collect();
     let args = args.join(" ");

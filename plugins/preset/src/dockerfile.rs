@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
+use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::types::{ImageConfig, Pair};
+
+use crate::reasons::Reasons;
 
 /// Columns that a comment has at most.
 const COMMENT_COLUMNS: usize = 100;
@@ -11,6 +14,8 @@ const COMMENT_COLUMNS: usize = 100;
 #[derive(Clone, Debug)]
 pub struct Dockerfile {
     text: String,
+    /// What it cannot say.
+    problems: Vec<Diagnostic>,
 }
 
 impl Default for Dockerfile {
@@ -20,9 +25,20 @@ impl Default for Dockerfile {
 }
 
 impl Dockerfile {
-    /// Begins with the line that makes older builders fetch what knows cache mounts and here-documents.
+    /// Begins with the line that makes older builders fetch what knows cache mounts and here-documents, and with whose file
+    /// this is: were the name of a project the first thing after that line, it could look like a directive to the builder.
     pub fn new() -> Self {
-        Self { text: "# syntax=docker/dockerfile:1\n".to_owned() }
+        let text =
+            "# syntax=docker/dockerfile:1\n# Written by `kiln plan --eject`; from here on it is yours.\n";
+        Self { text: text.to_owned(), problems: Vec::new() }
+    }
+
+    /// Everything that was decided, as comments.
+    pub fn reasons(&mut self, reasons: &Reasons) {
+        self.comment("What was decided, and why:");
+        for sentence in reasons.sentences() {
+            self.comment(&format!("- {sentence}"));
+        }
     }
 
     /// An empty line, unless there is one already.
@@ -34,6 +50,7 @@ impl Dockerfile {
 
     /// A comment, broken between words.
     pub fn comment(&mut self, text: &str) {
+        let text = text.replace(|c: char| c.is_control(), " ");
         let mut line = String::from("#");
         for word in text.split_whitespace() {
             if line.len() > 1 && line.chars().count() + 1 + word.chars().count() > COMMENT_COLUMNS {
@@ -71,12 +88,23 @@ impl Dockerfile {
 
     /// `ENV` with a value that is taken as it is.
     pub fn env(&mut self, name: &str, value: &str) {
+        self.one_line(&format!("the variable `{name}`"), &[value]);
         self.line(&format!("ENV {name}={}", quoted(value)));
     }
 
     /// `LABEL` with a value that is taken as it is.
     pub fn label(&mut self, name: &str, value: &str) {
+        self.one_line(&format!("the label `{}`", name.escape_default()), &[name, value]);
         self.line(&format!("LABEL {}={}", quoted(name), quoted(value)));
+    }
+
+    /// Notes that `what` cannot be said, if it has several lines: in no way of quoting does the language know them.
+    fn one_line(&mut self, what: &str, texts: &[&str]) {
+        if texts.iter().any(|text| text.contains(['\n', '\r'])) {
+            let message = format!("{what} has a line break, which a Dockerfile cannot say");
+            let help = "leave it out, or build without the file: `kiln build` takes it as it is";
+            self.problems.push(Diagnostic::error("eject-line-break", message).help(help));
+        }
     }
 
     pub fn workdir(&mut self, path: &str) {
@@ -87,7 +115,7 @@ impl Dockerfile {
         self.line(&format!("USER {}", escaped(user)));
     }
 
-    /// `COPY` with flags such as `--from=build`, of one or more paths.
+    /// `COPY` with flags such as `--from=build`, of one or more paths. Sources are patterns; see [`literal`].
     pub fn copy(&mut self, flags: &[&str], sources: &[&str], dest: &str) {
         let mut line = String::from("COPY ");
         for flag in flags {
@@ -182,9 +210,28 @@ impl Dockerfile {
         }
     }
 
-    pub fn finish(self) -> String {
-        self.text
+    /// The text.
+    ///
+    /// # Errors
+    ///
+    /// `eject-line-break`, for each value that the language has no way to say.
+    pub fn finish(self) -> Result<String, Vec<Diagnostic>> {
+        if self.problems.is_empty() { Ok(self.text) } else { Err(self.problems) }
     }
+}
+
+/// A path as a pattern of `COPY` that means just it. Builders take a backslash alone for part of a name, but not in
+/// brackets.
+pub fn literal(path: &str) -> String {
+    let mut pattern = String::new();
+    for c in path.chars() {
+        match c {
+            '*' | '?' | '[' => pattern.extend(['[', c, ']']),
+            '\\' => pattern.push_str("[\\\\]"),
+            c => pattern.push(c),
+        }
+    }
+    pattern
 }
 
 /// A word that no line of the text is.
@@ -258,8 +305,8 @@ mod tests {
         file.file("/etc/passwd", "root\n");
         file.entrypoint(&["/x \"y\"".to_owned()]);
         assert_eq!(
-            file.finish(),
-            "# syntax=docker/dockerfile:1\n\n\
+            file.finish().unwrap(),
+            "# syntax=docker/dockerfile:1\n# Written by `kiln plan --eject`; from here on it is yours.\n\n\
              FROM --platform=$BUILDPLATFORM golang:1.22 AS build\n\
              ENV A=\"a \\$b \\\"c\\\" \\\\\"\n\
              COPY --from=build [\"/out/a b\", \"/x\"]\n\
@@ -275,9 +322,47 @@ mod tests {
     fn comments_are_broken_between_words() {
         let mut file = Dockerfile::new();
         file.comment(&"word ".repeat(40));
-        let text = file.finish();
+        let text = file.finish().unwrap();
         assert!(text.lines().all(|line| line.chars().count() <= COMMENT_COLUMNS), "{text}");
         assert_eq!(text.matches("word").count(), 40);
+    }
+
+    #[test]
+    fn the_name_of_a_project_is_no_directive_and_no_line_of_its_own() {
+        let mut reasons = Reasons::new();
+        reasons.say("x", "escape=`.c found\nRUN id\u{1b}[2J");
+        let mut file = Dockerfile::new();
+        file.reasons(&reasons);
+        let text = file.finish().unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[3..], ["# - escape=`.c found RUN id [2J"], "{text}");
+        assert!(lines[1].starts_with("# Written by"), "{text}");
+    }
+
+    #[test]
+    fn a_value_of_several_lines_is_refused_and_not_cut_in_two() {
+        let mut file = Dockerfile::new();
+        file.env("A", "a\nRUN id");
+        file.env("B", "b");
+        file.label("c\nRUN id", "d");
+        let problems = file.finish().unwrap_err();
+        let messages: Vec<&str> = problems.iter().map(|problem| problem.message.as_str()).collect();
+        assert_eq!(
+            messages,
+            [
+                "the variable `A` has a line break, which a Dockerfile cannot say",
+                "the label `c\\nRUN id` has a line break, which a Dockerfile cannot say"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_path_is_no_pattern() {
+        for (path, expected) in
+            [("a/b", "a/b"), ("st[a]tic", "st[[]a]tic"), ("a*?", "a[*][?]"), ("a\\b", "a[\\\\]b")]
+        {
+            assert_eq!(literal(path), expected);
+        }
     }
 
     #[test]

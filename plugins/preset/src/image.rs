@@ -41,7 +41,10 @@ impl Image {
             graph.set_platform(root, platform);
             graph.rename(root, name);
             return Ok(match context.image {
-                Some(info) => Self::of(name, info, Some(root)),
+                Some(info) => {
+                    check(name, platform, &info.platform, option)?;
+                    Self::of(name, info, Some(root))
+                }
                 None => Self {
                     name: name.to_owned(),
                     root: Some(root),
@@ -59,6 +62,7 @@ impl Image {
             .pop()
             .unwrap_or_else(|| Err(nothing()))
             .map_err(|error| BuildFailure::from(failure(name, platform, option, &error)))?;
+        check(name, platform, &info.platform, option)?;
         let pinned = Some(info.manifest.clone());
         let root = graph.push(OpKind::Image(ImageSource { reference: name.to_owned(), pinned }));
         graph.set_platform(root, &info.platform);
@@ -76,6 +80,19 @@ impl Image {
             base_digest: info.manifest,
         }
     }
+}
+
+/// An image that is in no list of images for several platforms comes whatever was asked for. Its programs would be those of
+/// another machine.
+fn check(name: &str, wanted: &Platform, found: &Platform, option: &str) -> Result<(), BuildFailure> {
+    if (&wanted.os, &wanted.arch) == (&found.os, &found.arch) {
+        return Ok(());
+    }
+    let (wanted, found) = (platform_text(wanted), platform_text(found));
+    let message = format!("the image `{name}` is for {found} alone, and one for {wanted} is needed");
+    Err(Diagnostic::error("image-platform", message)
+        .help(format!("name another with `--opt {option}=IMAGE`"))
+        .into())
 }
 
 fn failure(name: &str, platform: &Platform, option: &str, error: &HostError) -> Diagnostic {
@@ -96,4 +113,28 @@ pub fn platform_text(platform: &Platform) -> String {
         text.extend(["/", &platform.variant]);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_for_another_machine_is_refused() {
+        let platform = |arch: &str, variant: &str| Platform {
+            os: "linux".to_owned(),
+            arch: arch.to_owned(),
+            variant: variant.to_owned(),
+            ..Platform::default()
+        };
+        let (amd, arm) = (platform("amd64", ""), platform("arm64", "v8"));
+        assert!(check("x", &amd, &platform("amd64", "v2"), "go.builder").is_ok());
+        let found = check("gcc:14", &arm, &amd, "c.builder").unwrap_err().diagnostics.remove(0);
+        assert_eq!(found.code, "image-platform");
+        assert_eq!(
+            found.message,
+            "the image `gcc:14` is for linux/amd64 alone, and one for linux/arm64/v8 is needed"
+        );
+        assert_eq!(found.help, "name another with `--opt c.builder=IMAGE`");
+    }
 }

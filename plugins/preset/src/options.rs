@@ -4,6 +4,8 @@ use kiln_sdk::wit::describe::OptionSpec;
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::frontend_types::BuildRequest;
 
+use crate::result::epoch;
+
 /// The user that images run as unless the person says otherwise.
 pub const USER: &str = "65532:65532";
 
@@ -36,7 +38,7 @@ impl Common {
     ///
     /// # Errors
     ///
-    /// Every value that cannot be one, with the code `bad-option`.
+    /// Every value that cannot be one, with the code `bad-option`, and a `SOURCE_DATE_EPOCH` that is no time.
     pub fn read(request: &BuildRequest) -> Result<Self, Vec<Diagnostic>> {
         let mut problems = Vec::new();
         let given = |name: &str| {
@@ -67,6 +69,8 @@ impl Common {
         for package in packages.iter().filter(|package| !is_package(package)) {
             problems.push(bad("packages", package, "a Debian package, NAME or NAME=VERSION"));
         }
+        // Told before anything runs that would stumble over it.
+        problems.extend(epoch(request).err().into_iter().flat_map(|failure| failure.diagnostics));
         if problems.is_empty() { Ok(Self { builder, runtime, user, packages }) } else { Err(problems) }
     }
 }
@@ -138,5 +142,14 @@ mod tests {
                 "the option `packages` is `--yes`"
             ]
         );
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_told_before_anything_is_asked_of_a_builder() {
+        for epoch in ["yesterday", "1e9", "-1", " 5", "99999999999999999999", "1;id"] {
+            let mut request = request(&[]);
+            request.build_args = vec![Pair { key: "SOURCE_DATE_EPOCH".into(), value: epoch.into() }];
+            assert_eq!(Common::read(&request).unwrap_err()[0].code, "bad-epoch", "{epoch}");
+        }
     }
 }

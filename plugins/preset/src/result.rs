@@ -96,18 +96,25 @@ pub fn answer(
     request: &BuildRequest,
 ) -> Result<BuildResult, BuildFailure> {
     let mut result = BuildResult::new(graph.finish(), targets);
-    result.source_date_epoch = match request.build_arg("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty())
-    {
-        None => "0".to_owned(),
-        Some(epoch) if epoch.len() < 19 && epoch.bytes().all(|b| b.is_ascii_digit()) => epoch.to_owned(),
-        Some(epoch) => {
-            let message = format!("SOURCE_DATE_EPOCH is `{epoch}`");
-            let help = "it is a number of seconds since 1970";
-            return Err(Diagnostic::error("bad-epoch", message).help(help).into());
-        }
-    };
+    epoch(request)?.clone_into(&mut result.source_date_epoch);
     result.diagnostics = reasons.into_diagnostics();
     Ok(result)
+}
+
+/// The one time of everything that is made: the person's `SOURCE_DATE_EPOCH` or 0.
+///
+/// # Errors
+///
+/// `bad-epoch`: it is no time.
+pub fn epoch(request: &BuildRequest) -> Result<&str, BuildFailure> {
+    match request.build_arg("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()) {
+        None => Ok("0"),
+        Some(epoch) if epoch.len() < 19 && epoch.bytes().all(|b| b.is_ascii_digit()) => Ok(epoch),
+        Some(epoch) => {
+            let message = format!("SOURCE_DATE_EPOCH is `{epoch}`");
+            Err(Diagnostic::error("bad-epoch", message).help("it is a number of seconds since 1970").into())
+        }
+    }
 }
 
 /// Warns of build arguments that mean nothing. `is_known` tells the preset's own; those that every build may be given are known

@@ -7,6 +7,7 @@ pub fn rules() -> Vec<Rule> {
     let own = [
         Rule::error("bad-option", "an option with a value that means nothing"),
         Rule::error("bad-epoch", "a SOURCE_DATE_EPOCH that is no time"),
+        Rule::error("eject-line-break", "a value that a Dockerfile has no way to say"),
         Rule::error("builder-empty", "a builder image without files"),
         Rule::error("builder-unusable", "a builder image that cannot run a shell"),
         Rule::error("cannot-install", "a Debian package that the builder does not get"),
