@@ -202,18 +202,20 @@ file)
     esac
     cd $src
     program=${KILN_FILE##*/}
-    program=${program%.*}
+    program=$out$prefix/bin/${program%.*}
     mkdir -p $out$prefix/bin
+    # To a compiler, `-x.c` is an option and `@x.c` a file of options.
+    source=$KILN_FILE
+    case $source in -* | @*) source=./$source ;; esac
     # The smaller C library, if the builder has it and the file wants no other library.
     if [ "$KILN_LIBC" = auto ] && [ $compiler = cc ] && [ "$KILN_MODE" != dynamic ] && command -v musl-gcc >/dev/null; then
         # shellcheck disable=SC2086
-        if KILN_LIBC=musl KILN_LINK=static cc $optimise $flags "$KILN_FILE" -o "$out$prefix/bin/$program" ${LDFLAGS-} 2>/dev/null; then
+        if KILN_LIBC=musl KILN_LINK=static cc $optimise $flags "$source" -o "$program" ${LDFLAGS-} 2>/dev/null; then
             KILN_LIBC=musl
         fi
     fi
     # shellcheck disable=SC2086
-    [ -e "$out$prefix/bin/$program" ] ||
-        $compiler $optimise $flags "$KILN_FILE" -o "$out$prefix/bin/$program" ${LDFLAGS-}
+    [ -e "$program" ] || $compiler $optimise $flags "$source" -o "$program" ${LDFLAGS-}
     ;;
 esac
 
@@ -254,13 +256,15 @@ find $out -type f \( -perm -u+x -o -name '*.so' -o -name '*.so.*' \) | LC_ALL=C 
         if [ -n "$id" ]; then
             rest=${id#??}
             mkdir -p "$report/debug/${id%"$rest"}"
-            objcopy --only-keep-debug "$path" "$report/debug/${id%"$rest"}/$rest.debug"
+            objcopy --only-keep-debug "$path" "$report/debug/${id%"$rest"}/$rest.debug" || continue
         fi
     fi
     case $path in
-    *.so | *.so.*) strip --strip-unneeded "$path" ;;
-    *) strip --strip-all "$path" ;;
+    *.so | *.so.*) what=--strip-unneeded ;;
+    *) what=--strip-all ;;
     esac
+    # Firmware, say: a file for another machine is data here.
+    strip $what "$path" || echo "${path#"$out"}" >>$report/unstripped
 done
 cp -r $KILN_REPORT/dynamic $report/
 [ "$KILN_LIBC" != musl ] || echo musl >$report/libc

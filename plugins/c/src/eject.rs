@@ -252,10 +252,11 @@ fn tidy(plan: &Plan) -> Vec<String> {
         let paths: Vec<String> = plan.installed.excluded.iter().map(out).collect();
         lines.push(format!("rm -rf {}", paths.join(" \\\n    ")));
     }
-    for path in &plan.installed.programs {
+    let is_stripped = |path: &&String| !plan.unstripped.contains(path);
+    for path in plan.installed.programs.iter().filter(is_stripped) {
         lines.push(format!("strip --strip-all {}", out(path)));
     }
-    for path in &plan.installed.libraries {
+    for path in plan.installed.libraries.iter().filter(is_stripped) {
         lines.push(format!("strip --strip-unneeded {}", out(path)));
     }
     lines

@@ -7,7 +7,7 @@
 use kiln_sdk::wit::trees::Tree;
 use kiln_sdk::wit::types::{FileInfo, FileKind, HostError};
 
-use crate::project::System;
+use crate::project::{MAX_FILE_BYTES, System, text};
 
 /// Endings of files whose contents only a compiler reads, and says so.
 const COMPILED: [&str; 15] = [
@@ -72,7 +72,15 @@ pub(crate) fn reuse(
     let mut identity = settings.to_owned();
     for entry in entries.iter().filter(|entry| entry.kind != FileKind::Directory) {
         if is_definition(&entry.path) {
-            let text = context.read_text(&entry.path)?.to_ascii_lowercase();
+            if entry.size > u64::from(MAX_FILE_BYTES) {
+                return Ok(Reuse::No(format!("`{}` is too long to be looked at", entry.path)));
+            }
+            // A link that leads nowhere is read by nobody.
+            let text = match text(context, &format!("/{}", entry.path)) {
+                Ok(text) => text.to_ascii_lowercase(),
+                Err(error) if error.is_absent() => String::new(),
+                Err(error) => return Err(error),
+            };
             if let Some(word) = reads(&text) {
                 return Ok(Reuse::No(format!("`{}` has `{word}`", entry.path)));
             }
@@ -106,7 +114,8 @@ fn never(entries: &[FileInfo], system: &System) -> Option<String> {
     if entries.len() > MAX_FILES {
         return Some(format!("there are more than {MAX_FILES} files"));
     }
-    let is_odd = |entry: &&FileInfo| entry.path.contains(['\n', '\\', '\r']);
+    // The last one stands for what is no UTF-8: such a file cannot be asked for by its name.
+    let is_odd = |entry: &&FileInfo| entry.path.contains(['\n', '\\', '\r', char::REPLACEMENT_CHARACTER]);
     entries.iter().find(is_odd).map(|entry| format!("the name of `{}` is unusual", entry.path.escape_debug()))
 }
 
@@ -134,6 +143,7 @@ mod tests {
         assert!(never(&paths(&["configure.ac", "Makefile.in"]), &System::Autotools).is_some());
         assert!(never(&paths(&["Makefile"]), &System::Make).is_some());
         assert!(never(&paths(&["meson.build", "a\nb.c"]), &System::Meson).is_some());
+        assert!(never(&paths(&["CMakeLists.txt", "a\u{fffd}.c"]), &System::CMake).is_some());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct C;
 kiln_sdk::export_ejecting_frontend!(C);
 
 /// The findings of this preset, beside those that all presets have.
-const RULES: [(&str, &str, Severity); 19] = [
+const RULES: [(&str, &str, Severity); 20] = [
     ("c-no-project", "a directory with nothing to build", Severity::Error),
     ("c-context", "a project that cannot be read", Severity::Error),
     ("c-build", "a project that does not build", Severity::Error),
@@ -49,6 +49,7 @@ const RULES: [(&str, &str, Severity); 19] = [
     ("c-incremental", "whether only what changed is compiled", Severity::Info),
     ("c-uninstalled", "where the program comes from when nothing is installed", Severity::Info),
     ("c-left-out", "what the project installs and nobody misses", Severity::Info),
+    ("c-unstripped", "what keeps its symbols", Severity::Info),
     ("c-link", "how the program is linked, and why", Severity::Info),
     ("c-certificates", "why CA certificates come along", Severity::Info),
 ];

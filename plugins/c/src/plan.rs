@@ -14,7 +14,7 @@ use kiln_sdk::wit::types::{FileInfo, HostError, Platform};
 
 use crate::incremental::{Reuse, reuse};
 use crate::installed::{Installed, base_name};
-use crate::project::{CXX, LOOKED_FOR, System, ways};
+use crate::project::{CXX, System, nothing, ways};
 use crate::settings::{BUILDER, Settings};
 use crate::shared::{Runtime, Shared, on_runtime, shared};
 use crate::tools::{TOOLS, missing, needs};
@@ -55,8 +55,11 @@ impl Project {
         let wanted = |word: &str| settings.system == "auto" || settings.system == word;
         let Some(way) = ways.iter().find(|way| wanted(way.system.word())) else {
             let found = match &ways[..] {
-                [] => Diagnostic::error("c-no-project", format!("there is nothing to build: {LOOKED_FOR}"))
-                    .help("several source files need something that says how they belong together: a CMakeLists.txt, say"),
+                [] => {
+                    let why = nothing(&tree).map_err(unreadable)?;
+                    Diagnostic::error("c-no-project", format!("there is nothing to build: {why}"))
+                        .help("several source files need something that says how they belong together: a CMakeLists.txt, say")
+                }
                 ways => {
                     let there: Vec<&str> = ways.iter().map(|way| way.reason.as_str()).collect();
                     let message = format!("there is nothing that {} builds", settings.system);
@@ -113,6 +116,8 @@ pub(crate) struct Plan {
     /// Otherwise the program lay in the build directory.
     pub is_installed: bool,
     pub shared: Shared,
+    /// Files that `strip` does not know, by absolute path.
+    pub unstripped: Vec<String>,
     /// Absent on a runtime image, which has its own.
     pub furniture: Option<Furniture>,
 }
@@ -230,6 +235,14 @@ fn decide(
         reasons.say("c-left-out", format!("left out: {sort} ({files})"));
     }
 
+    let unstripped: Vec<String> =
+        noted(&built, "unstripped")?.unwrap_or_default().lines().map(str::to_owned).collect();
+    if !unstripped.is_empty() {
+        let names: Vec<String> = unstripped.iter().map(|path| format!("`{path}`")).collect();
+        let message = format!("not stripped, as `strip` does not know what it is: {}", names.join(", "));
+        reasons.say("c-unstripped", message);
+    }
+
     let elf = elf(&built.out_tree, &program)?;
     let is_static = is_static(&elf);
     let libc = if noted(&built, "libc")?.as_deref() == Some("musl") { "musl" } else { "glibc" };
@@ -300,11 +313,12 @@ fn decide(
         libc,
         is_installed: uninstalled.is_none(),
         shared,
+        unstripped,
         furniture,
     })
 }
 
-/// A line that the step wrote down, if it did.
+/// What the step wrote down, if it did.
 fn noted(built: &Built, name: &str) -> Result<Option<String>, BuildFailure> {
     match built.result_tree.read_text(&format!("report/{name}")) {
         Ok(text) => Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty())),

@@ -57,7 +57,6 @@ const MAKEFILES: [&str; 3] = ["GNUmakefile", "makefile", "Makefile"];
 pub(crate) fn ways(files: &dyn Files) -> Result<Vec<Way>, HostError> {
     let names = files.names("/")?;
     let has = |name: &str| names.iter().any(|known| known == name);
-    let is_source = |name: &&String| SOURCES.iter().any(|ending| name.ends_with(ending));
     let mut ways = Vec::new();
     let mut add = |system, confidence, reason: String| ways.push(Way { system, confidence, reason });
     if has("CMakeLists.txt") {
@@ -70,7 +69,7 @@ pub(crate) fn ways(files: &dyn Files) -> Result<Vec<Way>, HostError> {
         let name = name_in(files, "/meson.build")?.map_or_else(String::new, |it| format!(", project {it}"));
         add(System::Meson, Confidence::Certain, format!("meson.build found{name}"));
     }
-    let at_top: Vec<&String> = names.iter().filter(is_source).collect();
+    let at_top = sources(&names);
     let mut has_sources = !at_top.is_empty();
     // Any project has these names; what lies below says whether it is one in C.
     let ambiguous = has("configure") || MAKEFILES.iter().any(|name| has(name));
@@ -97,13 +96,37 @@ pub(crate) fn ways(files: &dyn Files) -> Result<Vec<Way>, HostError> {
     Ok(ways)
 }
 
+/// Those of some names that are compiled. What is hidden, editors have left.
+fn sources(names: &[String]) -> Vec<&String> {
+    let is_source =
+        |name: &&String| !name.starts_with('.') && SOURCES.iter().any(|ending| name.ends_with(ending));
+    names.iter().filter(is_source).collect()
+}
+
+/// Why there is no way to build what is in a directory.
+///
+/// # Errors
+///
+/// The directory cannot be read.
+pub(crate) fn nothing(files: &dyn Files) -> Result<String, HostError> {
+    let names = files.names("/")?;
+    Ok(match sources(&names)[..] {
+        [first, second, ..] => format!(
+            "several source files (`{first}`, `{second}`), and no CMakeLists.txt, meson.build, configure.ac, \
+             configure or Makefile that says how they belong together"
+        ),
+        _ => LOOKED_FOR.to_owned(),
+    })
+}
+
 /// What the frontend says when it is shown a directory.
 pub(crate) fn detect(files: &dyn Files) -> Detection {
-    match ways(files) {
-        Ok(ways) => match ways.into_iter().next() {
-            Some(way) => Detection { confidence: way.confidence, reason: way.reason },
-            None => Detection { confidence: Confidence::No, reason: LOOKED_FOR.to_owned() },
-        },
+    let found = ways(files).and_then(|ways| match ways.into_iter().next() {
+        Some(way) => Ok(Detection { confidence: way.confidence, reason: way.reason }),
+        None => Ok(Detection { confidence: Confidence::No, reason: nothing(files)? }),
+    });
+    match found {
+        Ok(found) => found,
         Err(error) => {
             let reason = format!("the directory cannot be read: {}", error.message);
             Detection { confidence: Confidence::No, reason }
@@ -112,7 +135,7 @@ pub(crate) fn detect(files: &dyn Files) -> Detection {
 }
 
 /// Build files have some kilobytes.
-const MAX_FILE_BYTES: u32 = 1 << 20;
+pub(crate) const MAX_FILE_BYTES: u32 = 1 << 20;
 
 /// The text of a file of the project; what is no UTF-8 is replaced.
 pub(crate) fn text(files: &dyn Files, path: &str) -> Result<String, HostError> {
@@ -121,16 +144,20 @@ pub(crate) fn text(files: &dyn Files, path: &str) -> Result<String, HostError> {
 
 /// The first argument of `project(…)`, which CMake and Meson write alike.
 fn name_in(files: &dyn Files, path: &str) -> Result<Option<String>, HostError> {
+    const WORD: &str = "project";
     let text = text(files, path)?;
-    let lower = text.to_ascii_lowercase();
-    for (at, _) in lower.match_indices("project") {
-        let begins = text[..at].rsplit('\n').next().is_some_and(|line| line.trim().is_empty());
-        let rest = text[at + "project".len()..].trim_start();
-        let Some(rest) = rest.strip_prefix('(').filter(|_| begins) else { continue };
-        let ends = |c: char| c.is_whitespace() || matches!(c, ')' | ',' | '\'' | '"');
-        let name = rest.trim_start_matches(ends).split(ends).next().unwrap_or_default();
-        let is_plain = !name.is_empty() && !name.contains('$');
-        return Ok(is_plain.then(|| name.to_owned()));
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let line = rest.trim_start_matches([' ', '\t']);
+        if line.get(..WORD.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(WORD))
+            && let Some(arguments) = line[WORD.len()..].trim_start().strip_prefix('(')
+        {
+            let ends = |c: char| c.is_whitespace() || matches!(c, ')' | ',' | '\'' | '"');
+            let name = arguments.trim_start_matches(ends).split(ends).next().unwrap_or_default();
+            let is_plain = !name.is_empty() && !name.contains(|c: char| c == '$' || c.is_control());
+            return Ok(is_plain.then(|| name.to_owned()));
+        }
+        rest = line.split_once('\n').map_or("", |(_, rest)| rest);
     }
     Ok(None)
 }
@@ -167,6 +194,18 @@ mod tests {
         check(&["hello.cxx", "hello.h", "README"], file("hello.cxx"));
         check(&["a.c", "b.c"], None);
         check(&["src/a.c"], None);
+        check(&["a.c", ".#a.c", ".c"], file("a.c"));
+        check(&[".c"], None);
+    }
+
+    #[test]
+    fn sources_without_anything_that_binds_them_are_seen() {
+        let reason = detect(&tree(&["b.c", "a.cc"])).reason;
+        assert!(
+            reason.starts_with("several source files (`a.cc`, `b.c`), and no CMakeLists.txt"),
+            "{reason}"
+        );
+        assert_eq!(detect(&tree(&["src/a.c"])).reason, LOOKED_FOR);
     }
 
     #[test]
@@ -177,6 +216,13 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_looked_for_once_in_each_line() {
+        let text = "project".repeat(140_000);
+        let files = Tree::new().file("/CMakeLists.txt", text.as_bytes());
+        assert_eq!(name_in(&files, "/CMakeLists.txt").unwrap(), None);
+    }
+
+    #[test]
     fn the_name_of_the_project_is_part_of_the_reason() {
         let reason =
             |file: &str, text: &str| detect(&Tree::new().file(&format!("/{file}"), text.as_bytes())).reason;
@@ -184,6 +230,9 @@ mod tests {
         assert_eq!(cmake("# my project(x)\nPROJECT( hello C )\n"), "CMakeLists.txt found, project hello");
         assert_eq!(cmake("project(${NAME})"), "CMakeLists.txt found");
         assert_eq!(cmake("project"), "CMakeLists.txt found");
+        assert_eq!(cmake("project\n(\n  \"a\" C)"), "CMakeLists.txt found, project a");
+        assert_eq!(cmake("project(\u{1b}[2Jx)"), "CMakeLists.txt found");
+        assert_eq!(cmake("\u{e4}\u{e4}\u{e4}\u{e4}(\nproject(b)"), "CMakeLists.txt found, project b");
         assert_eq!(reason("meson.build", "project('a-b', 'c')"), "meson.build found, project a-b");
     }
 }

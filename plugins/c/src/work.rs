@@ -1,7 +1,7 @@
 //! Compiles and installs a project in the builder image, in one step, while the build is planned: what came out decides the
 //! image.
 
-use kiln_preset::{Builder, Facts, Reasons, set_pair};
+use kiln_preset::{Builder, Facts, Reasons, epoch, set_pair};
 use kiln_sdk::GraphBuilder;
 use kiln_sdk::wit::frontend_types::{BuildFailure, BuildRequest};
 use kiln_sdk::wit::graph::{
@@ -90,9 +90,8 @@ pub(crate) fn work(
     exec.args.extend(settings.make.iter().cloned());
     let flag = |is_set: bool| if is_set { "yes" } else { "" };
     let file = if let System::File(name) = system { name.as_str() } else { "" };
-    let epoch = request.build_arg("SOURCE_DATE_EPOCH").filter(|epoch| !epoch.is_empty()).unwrap_or("0");
     let mut variables = vec![
-        ("SOURCE_DATE_EPOCH", epoch),
+        ("SOURCE_DATE_EPOCH", epoch(request)?),
         ("LC_ALL", "C.UTF-8"),
         ("KILN_MODE", &settings.link),
         ("KILN_LIBC", &settings.libc),
