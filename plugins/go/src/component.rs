@@ -34,6 +34,8 @@ impl Plugin for Go {
         .rules([
             Rule::error("build-file", "a build file, where a project is built"),
             Rule::error("no-project", "a context without a Go project"),
+            Rule::error("outside", "a module that lies outside of the build context"),
+            Rule::error("no-file", "a file that is asked for and not there"),
             Rule::error("go-list", "a project that the go command cannot read"),
             Rule::error("no-main", "a project without a program"),
             Rule::error("several-mains", "several programs, and none is chosen"),

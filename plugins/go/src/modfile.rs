@@ -2,6 +2,8 @@
 //!
 //! What is wrong with a file is for the go command to say: lines that are not understood are passed over.
 
+use std::collections::BTreeSet;
+
 /// The facts of one file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ModFile {
@@ -14,9 +16,9 @@ pub(crate) struct ModFile {
     /// Modules that are required.
     pub(crate) require: Vec<String>,
     /// Modules that a directory stands in for.
-    pub(crate) replaced_by_directory: Vec<String>,
-    /// Those directories, as written.
-    replacements: Vec<String>,
+    pub(crate) replaced_by_directory: BTreeSet<String>,
+    /// Those modules and directories, as written.
+    pub(crate) replacements: Vec<(String, String)>,
     /// Directories of the workspace, as written.
     pub(crate) directories: Vec<String>,
 }
@@ -41,7 +43,7 @@ impl ModFile {
 
     /// The directories within the project that stand in for modules, without `./`.
     pub(crate) fn local_directories(&self) -> Vec<String> {
-        let inside = self.replacements.iter().filter_map(|directory| directory.strip_prefix("./"));
+        let inside = self.replacements.iter().filter_map(|(_, directory)| directory.strip_prefix("./"));
         inside.map(|directory| directory.trim_end_matches('/').to_owned()).collect()
     }
 
@@ -59,15 +61,19 @@ impl ModFile {
             "use" => self.directories.push((*first).to_owned()),
             "replace" => {
                 let to = arguments.iter().position(|word| *word == "=>").and_then(|at| arguments.get(at + 1));
-                let is_directory = |to: &&&str| to.starts_with("./") || to.starts_with("../");
-                if let Some(directory) = to.filter(is_directory) {
-                    self.replaced_by_directory.push((*first).to_owned());
-                    self.replacements.push((*directory).to_owned());
+                if let Some(directory) = to.filter(|to| is_directory(to)) {
+                    self.replaced_by_directory.insert((*first).to_owned());
+                    self.replacements.push(((*first).to_owned(), (*directory).to_owned()));
                 }
             }
             _ => {}
         }
     }
+}
+
+/// Whether what stands behind `=>` is a directory: then it is written so that no path of a module looks like it.
+fn is_directory(to: &str) -> bool {
+    matches!(to, "." | "..") || ["./", "../", "/"].iter().any(|start| to.starts_with(start))
 }
 
 /// The words of a line: quotes group, `//` begins a comment, brackets are words of their own.
@@ -108,7 +114,7 @@ mod tests {
         assert_eq!((file.module.as_str(), file.go.as_str()), ("example.com/x", "1.22.1"));
         assert_eq!(file.toolchain, "1.22.5");
         assert_eq!(file.require, ["example.com/a", "example.com/b", "example.com/c"]);
-        assert_eq!(file.replaced_by_directory, ["example.com/c"]);
+        assert_eq!(file.replaced_by_directory.iter().collect::<Vec<_>>(), ["example.com/c"]);
     }
 
     #[test]

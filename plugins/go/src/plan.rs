@@ -12,6 +12,7 @@ use kiln_sdk::wit::graph::{ContextSource, CopyAction, FileAction, MakeDirAction,
 use kiln_sdk::wit::trees::Tree;
 use kiln_sdk::wit::types::Platform;
 
+use crate::bounds;
 use crate::context;
 use crate::listing::{Listing, Package};
 use crate::project::{self, DEFAULT_VERSION, Project};
@@ -108,10 +109,28 @@ pub(crate) fn begin(request: &BuildRequest) -> Result<(Tree, Project, Settings, 
     let tree = contexts::open(&ContextSource { name: String::new(), ignore: None })
         .map_err(|error| BuildFailure::from(unreadable(error)))?;
     let project = project::find(&tree)?;
+    let problems = bounds::outside(&tree, &project).map_err(|error| BuildFailure::from(unreadable(error)))?;
+    let problems = [problems, absent(&tree, &settings)].concat();
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
     let mut reasons = Reasons::new();
     check_build_args(request, |name| VARIABLES.contains(&name), &mut reasons);
     reasons.say("project", project.describe());
     Ok((tree, project, settings, reasons))
+}
+
+/// An error for each file that the option `files` names and the context does not have.
+fn absent(tree: &Tree, settings: &Settings) -> Vec<Diagnostic> {
+    let is_absent = |path: &str| tree.real_path(path).and_then(|path| tree.stat(&path)).is_err();
+    let absent = settings.files.iter().filter(|(source, _)| is_absent(source));
+    absent
+        .map(|(source, _)| {
+            let message = format!("the option `files` names `{source}`, which is not in the build context");
+            let help = "write it relative to the root of the context; `.dockerignore` must not exclude it, and a link must not lead out";
+            Diagnostic::error("no-file", message).help(help)
+        })
+        .collect()
 }
 
 /// The image to build in, and why it is that one.
@@ -353,7 +372,8 @@ impl Plan {
         let mut actions = Vec::new();
         for (source, path) in &self.settings.files {
             let copy = CopyAction::new(self.context, vec![format!("/{source}")], path.as_str());
-            actions.push(FileAction::Copy(CopyAction { contents_only: true, ..copy }));
+            let copy = CopyAction { contents_only: true, follow_symlinks: true, ..copy };
+            actions.push(FileAction::Copy(copy));
         }
         if actions.is_empty() {
             return None;

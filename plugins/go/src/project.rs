@@ -1,5 +1,7 @@
 //! What lies in the context: a workspace, a module, or a few Go files.
 
+use std::collections::BTreeSet;
+
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::frontend_types::{BuildFailure, Confidence, Detection};
 use kiln_sdk::wit::types::HostError;
@@ -57,9 +59,9 @@ impl Project {
             for (path, module) in &modules {
                 version = version.or_else(|| self::version(path, module));
             }
-            let own: Vec<&str> = modules.iter().map(|(_, module)| module.module.as_str()).collect();
+            let own: BTreeSet<&str> = modules.iter().map(|(_, module)| module.module.as_str()).collect();
             let has_dependencies = modules.iter().any(|(_, module)| needs_others(module, &own, &work));
-            let module = own.first().copied().unwrap_or_default().to_owned();
+            let module = modules.first().map(|(_, module)| module.module.clone()).unwrap_or_default();
             let kind = Kind::Workspace(work.directories);
             let local_modules = Vec::new();
             return Ok(Some(Self { kind, module, version, has_dependencies, local_modules, is_vendored }));
@@ -69,7 +71,7 @@ impl Project {
             return Ok(Some(Self {
                 kind: Kind::Module,
                 version: version("go.mod", &module),
-                has_dependencies: needs_others(&module, &[], &ModFile::default()),
+                has_dependencies: needs_others(&module, &BTreeSet::new(), &ModFile::default()),
                 is_vendored,
                 local_modules: module.local_directories(),
                 module: module.module,
@@ -171,21 +173,21 @@ fn version(name: &str, file: &ModFile) -> Option<(String, String)> {
 }
 
 /// Whether a module requires one that is neither in the workspace nor in a directory.
-fn needs_others(module: &ModFile, own: &[&str], work: &ModFile) -> bool {
+fn needs_others(module: &ModFile, own: &BTreeSet<&str>, work: &ModFile) -> bool {
     module.require.iter().any(|required| {
-        !own.contains(&required.as_str())
+        !own.contains(required.as_str())
             && !module.replaced_by_directory.contains(required)
             && !work.replaced_by_directory.contains(required)
     })
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
 
-    struct Memory(BTreeMap<&'static str, &'static str>);
+    pub(crate) struct Memory(BTreeMap<&'static str, &'static str>);
 
     impl Files for Memory {
         fn text(&self, path: &str) -> Result<Option<String>, HostError> {
@@ -198,7 +200,7 @@ mod tests {
         }
     }
 
-    fn tree<const N: usize>(files: [(&'static str, &'static str); N]) -> Memory {
+    pub(crate) fn tree<const N: usize>(files: [(&'static str, &'static str); N]) -> Memory {
         Memory(files.into())
     }
 
@@ -243,6 +245,17 @@ mod tests {
         let local = "module x\nrequire example.com/a v0.0.0\nreplace example.com/a => ./a\n";
         assert!(!read([("go.mod", local)]).has_dependencies);
         assert!(read([("go.mod", "require example.com/a v1.0.0")]).has_dependencies);
+    }
+
+    #[test]
+    fn a_file_of_very_many_modules_is_read_in_no_time() {
+        let mut text = String::from("module x\n");
+        for number in 0..100_000 {
+            text +=
+                &format!("require example.com/{number} v0.0.0\nreplace example.com/{number} => ./{number}\n");
+        }
+        let module = ModFile::parse(&text);
+        assert!(!needs_others(&module, &BTreeSet::new(), &ModFile::default()));
     }
 
     #[test]
