@@ -67,6 +67,15 @@ pub(crate) fn is_besides(path: &str, classifier: &str) -> bool {
         || matches!(classifier, "plain" | "sources" | "javadoc" | "tests" | "test-sources")
 }
 
+/// Whether this can be the full name of a class or of a module.
+pub(crate) fn is_class_name(text: &str) -> bool {
+    let is_part = |part: &str| {
+        part.starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '$'))
+            && part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$'))
+    };
+    text.split('.').all(is_part)
+}
+
 impl Choice<'_> {
     fn name(&self, module: usize) -> &str {
         self.modules.get(module).map_or("", |module| module.name.as_str())
@@ -110,7 +119,17 @@ impl Choice<'_> {
             programs.extend(self.of_module(module));
         }
         match programs.len() {
-            0 | 1 => Ok(programs.pop()),
+            0 => Ok(None),
+            1 => match programs.pop() {
+                Some(program) if !program.main_class.is_empty() && !is_class_name(&program.main_class) => {
+                    let file = program.path.rsplit('/').next().unwrap_or_default();
+                    let message =
+                        format!("{file} cannot be started: {}, and no class is called so", program.why);
+                    let help = "name a class in the build file, such as org.example.Main, or with `--opt java.main-class=`";
+                    Err(Diagnostic::error("java-main-class", message).help(help).into())
+                }
+                program => Ok(program),
+            },
             _ => {
                 let names: Vec<String> = programs.iter().map(|it| self.label(it)).collect();
                 let message = format!("the project makes {} programs: {}", programs.len(), names.join(", "));
@@ -265,6 +284,21 @@ mod tests {
             manifest: Manifest::parse(manifest.as_bytes()),
             members: vec!["a/Main.class".into()],
             ..Jar::default()
+        }
+    }
+
+    #[test]
+    fn a_main_class_that_no_class_can_be_is_told() {
+        let modules = [module("a")];
+        for class in ["$(id)", "a b", "a..B", "-jar", "a/B", "a.B\t--help"] {
+            let jars = [jar(0, "a-1.jar", &format!("Main-Class: {class}\n"))];
+            let choice = Choice { modules: &modules, jars: &jars, ..Choice::default() };
+            let found = told(choice.program());
+            assert_eq!(found.code, "java-main-class");
+            assert!(
+                found.message.starts_with("a-1.jar cannot be started: `Main-Class` of its manifest is `"),
+                "{found:?}"
+            );
         }
     }
 

@@ -147,8 +147,9 @@ fn descriptors(text: &[u8], references: &mut BTreeSet<String>) {
         let length = rest.iter().take_while(|byte| is_part(byte)).count();
         if matches!(rest.get(length), Some(b';' | b'<')) {
             keep(&rest[..length], references);
-            rest = &rest[length..];
         }
+        // Another `L` in it would end where this one does.
+        rest = &rest[length..];
     }
 }
 
@@ -198,6 +199,15 @@ mod tests {
         descriptors(b"Ljava/not/closed LL[Ljavax/naming/Context$A_1;", &mut found);
         let found: Vec<&str> = found.iter().map(String::as_str).collect();
         assert_eq!(found, ["java/sql/Date", "java/util/Map", "javax/naming/Context$A_1"]);
+    }
+
+    #[test]
+    fn a_text_is_looked_at_once() {
+        let mut found = BTreeSet::new();
+        for text in ["L".repeat(4 << 20), "Ljava/".repeat(1 << 20), "L;".repeat(1 << 20)] {
+            descriptors(text.as_bytes(), &mut found);
+        }
+        assert!(found.is_empty(), "{found:?}");
     }
 
     #[test]

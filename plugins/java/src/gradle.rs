@@ -21,9 +21,13 @@ pub(crate) fn java(path: &str, content: &str) -> Option<Wanted> {
     })
 }
 
+/// How far behind a word its version is looked for.
+const MAX_CHARACTERS: usize = 200;
+
 /// The version on the rest of a line: ` = 17`, `.set(JavaLanguageVersion.of(17))`, ` JavaVersion.VERSION_1_8`.
 fn after(rest: &str) -> Option<u32> {
-    let line = rest.lines().next()?;
+    let end = rest.char_indices().nth(MAX_CHARACTERS).map_or(rest.len(), |(at, _)| at);
+    let line = rest[..end].lines().next()?;
     let begin = line.find("VERSION_").or_else(|| line.find(|c: char| c.is_ascii_digit()))?;
     let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
     let end = line[begin..].find(|c| !is_part(c)).map_or(line.len(), |end| begin + end);
@@ -35,24 +39,19 @@ fn after(rest: &str) -> Option<u32> {
 fn without_comments(text: &str) -> String {
     let mut left = String::with_capacity(text.len());
     let mut rest = text;
-    loop {
-        let line = rest.find("//");
-        let block = rest.find("/*");
-        match (line, block) {
-            (Some(line), block) if block.is_none_or(|block| line < block) => {
-                left.push_str(&rest[..line]);
-                rest = rest[line..].find('\n').map_or("", |end| &rest[line + end..]);
-            }
-            (_, Some(block)) => {
-                left.push_str(&rest[..block]);
-                rest = rest[block + 2..].find("*/").map_or("", |end| &rest[block + 2 + end + 2..]);
-            }
-            _ => {
-                left.push_str(rest);
-                return left;
-            }
+    while let Some(slash) = rest.find('/') {
+        left.push_str(&rest[..slash]);
+        rest = &rest[slash..];
+        if rest.starts_with("//") {
+            rest = rest.find('\n').map_or("", |end| &rest[end..]);
+        } else if let Some(inside) = rest.strip_prefix("/*") {
+            rest = inside.find("*/").map_or("", |end| &inside[end + 2..]);
+        } else {
+            left.push('/');
+            rest = &rest[1..];
         }
     }
+    left + rest
 }
 
 #[cfg(test)]
@@ -73,8 +72,20 @@ mod tests {
             ("// sourceCompatibility = 8\n/* options.release = 9 */ targetCompatibility = 17", Some(17)),
             ("sourceCompatibility = javaVersion", None),
             ("plugins { id 'java' }", None),
+            ("url 'https://x/y' /* a // b */ ; sourceCompatibility = 9 / 1", None),
+            ("/* a // b */ sourceCompatibility = 9 / 1 // 8", Some(9)),
+            ("/*/ sourceCompatibility = 9", None),
         ] {
             assert_eq!(java("build.gradle", text).map(|wanted| wanted.version), version, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_long_file_is_read_in_no_time() {
+        let comments = "//\n".repeat(1 << 20);
+        let words = "languageVersion".repeat(1 << 18);
+        for text in [&comments, &words, &"/*".repeat(1 << 20), &"/".repeat(1 << 20)] {
+            assert_eq!(java("build.gradle", text), None);
         }
     }
 }

@@ -5,6 +5,7 @@ use kiln_sdk::wit::describe::OptionSpec;
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::frontend_types::BuildRequest;
 
+use crate::artefact::is_class_name;
 use crate::version;
 
 /// What the person said.
@@ -66,15 +67,8 @@ impl Options {
             }
             version
         });
-        let is_name = |text: &str| {
-            let is_part = |part: &str| {
-                part.starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '$'))
-                    && part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '$'))
-            };
-            text.split('.').all(is_part)
-        };
         let main_class = given("main-class");
-        if let Some(class) = main_class.as_deref().filter(|class| !is_name(class)) {
+        if let Some(class) = main_class.as_deref().filter(|class| !is_class_name(class)) {
             problems.push(bad("main-class", class, "the full name of a class, such as org.example.Main"));
         }
         let modules: Vec<String> = list("modules")
@@ -83,7 +77,7 @@ impl Options {
             .filter(|name| !name.is_empty())
             .map(str::to_owned)
             .collect();
-        for module in modules.iter().filter(|module| !is_name(module)) {
+        for module in modules.iter().filter(|module| !is_class_name(module)) {
             problems.push(bad("modules", module, "the name of a module, such as jdk.localedata"));
         }
         match common {

@@ -33,6 +33,49 @@ pub(crate) struct Pom {
     pub(crate) shares_tests: bool,
 }
 
+/// Elements within each other that are read. The parser calls itself for each.
+const MAX_DEPTH: usize = 256;
+
+/// Whether elements lie deeper within each other than those of any pom.
+fn is_too_deep(text: &str) -> bool {
+    // What begins like an element and is none, and how it ends.
+    const OTHERS: [(&str, &str); 3] = [("!--", "-->"), ("![CDATA[", "]]>"), ("?", "?>")];
+    let mut depth = 0_usize;
+    let mut rest = text;
+    while let Some(begin) = rest.find('<') {
+        rest = &rest[begin + 1..];
+        let other = OTHERS.iter().find_map(|(open, close)| Some((rest.strip_prefix(open)?, close)));
+        if let Some((inside, close)) = other {
+            rest = inside.find(close).map_or("", |end| &inside[end..]);
+        } else if rest.starts_with('/') {
+            depth = depth.saturating_sub(1);
+        } else if !rest.starts_with('!') {
+            let tag = tag(rest);
+            rest = &rest[tag.len()..];
+            depth += usize::from(!tag.ends_with('/'));
+            if depth > MAX_DEPTH {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// What comes before the `>` that ends a tag; one within quotes does not.
+fn tag(rest: &str) -> &str {
+    let mut quote = None;
+    let end = rest.find(|c: char| {
+        match (quote, c) {
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '>') => return true,
+            (Some(open), c) if open == c => quote = None,
+            _ => {}
+        }
+        false
+    });
+    &rest[..end.unwrap_or(rest.len())]
+}
+
 fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {
     node.children().find(|child| child.tag_name().name() == name)
 }
@@ -47,14 +90,24 @@ impl Pom {
     ///
     /// The file is no XML, or none of this kind; told with its line.
     pub(crate) fn parse(path: &str, content: &str) -> Result<Self, BuildFailure> {
+        if is_too_deep(content) {
+            let message = format!("`{path}` has more than {MAX_DEPTH} elements within each other");
+            return Err(Diagnostic::error("java-pom", message)
+                .help("no pom of a project is like that")
+                .into());
+        }
         let document = Document::parse(content).map_err(|error| {
+            let help = match error {
+                roxmltree::Error::DtdDetected => "take the document type out: a pom needs none",
+                _ => "Maven cannot read it either",
+            };
             let place = error.pos();
             // The text of the error ends with the place, which is shown anyway.
             let message = error.to_string();
             let message = message.rsplit_once(" at ").map_or(message.as_str(), |(message, _)| message);
             Diagnostic::error("java-pom", format!("`{path}` is no well-formed XML: {message}"))
                 .at(&Span::on_line(path, place.row, place.col, place.col + 1))
-                .help("Maven cannot read it either")
+                .help(help)
         })?;
         let project = document.root_element();
         if project.tag_name().name() != "project" {
@@ -194,6 +247,28 @@ mod tests {
         assert_eq!(module.java("a/pom.xml", &[&root]).unwrap().version, 11);
         assert_eq!(module.java("a/pom.xml", &[]), None);
         assert_eq!(root.modules, ["a"]);
+    }
+
+    #[test]
+    fn elements_within_each_other_have_an_end() {
+        let nested =
+            |levels: usize| format!("<project>{}{}</project>", "<a>".repeat(levels), "</a>".repeat(levels));
+        assert!(Pom::parse("pom.xml", &nested(MAX_DEPTH - 1)).is_ok());
+        for levels in [MAX_DEPTH, 100_000] {
+            let found = Pom::parse("pom.xml", &nested(levels)).unwrap_err().diagnostics.remove(0);
+            assert_eq!(found.message, "`pom.xml` has more than 256 elements within each other");
+        }
+        let unclosed = "<a x='>' y=\"</\">".repeat(100_000);
+        assert!(is_too_deep(&unclosed));
+        let flat = "<a/><b x='/>'></b><!-- <c> --><![CDATA[<d>]]><?e <f>?>".repeat(1_000);
+        assert!(!is_too_deep(&format!("<project>{flat}</project>")));
+    }
+
+    #[test]
+    fn entities_are_not_expanded() {
+        let bomb = "<!DOCTYPE project [<!ENTITY a 'aaaa'><!ENTITY b '&a;&a;'>]>\n<project>&b;</project>";
+        let found = Pom::parse("pom.xml", bomb).unwrap_err().diagnostics.remove(0);
+        assert!(found.message.contains("DTD") && found.help.contains("document type"), "{found:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::trees::Tree;
-use kiln_sdk::wit::types::HostError;
+use kiln_sdk::wit::types::{FileKind, HostError};
 
 use crate::gradle;
 use crate::pom::Pom;
@@ -23,14 +23,43 @@ const MAX_BUILD_FILES: u32 = 2_000;
 
 impl Look for Tree {
     fn text(&self, path: &str) -> Result<Option<String>, HostError> {
-        self.text_if_there(path)
+        match self.text_if_there(path) {
+            Err(error) if error.code == "invalid-argument" => bytes(self, path).map(|it| Some(latin(&it))),
+            text => text,
+        }
     }
 
     fn matching(&self, patterns: &[&str]) -> Result<Vec<String>, HostError> {
         let patterns: Vec<String> = patterns.iter().map(|&pattern| pattern.to_owned()).collect();
         let found = self.glob(&patterns, MAX_BUILD_FILES)?;
-        Ok(found.into_iter().map(|file| file.path).collect())
+        // A link counts as what it leads to within the project.
+        let is_file = |path: &str| {
+            self.real_path(path).and_then(|path| self.stat(&path)).is_ok_and(|it| it.kind == FileKind::Regular)
+        };
+        let files = found.into_iter().filter(|file| match file.kind {
+            FileKind::Symlink => is_file(&file.path),
+            kind => kind == FileKind::Regular,
+        });
+        Ok(files.map(|file| file.path).collect())
     }
+}
+
+/// The whole file.
+fn bytes(tree: &Tree, path: &str) -> Result<Vec<u8>, HostError> {
+    let mut bytes = Vec::new();
+    loop {
+        let piece = tree.read(path, bytes.len() as u32, 4 << 20)?;
+        if piece.is_empty() {
+            return Ok(bytes);
+        }
+        bytes.extend(piece);
+    }
+}
+
+/// Text that is no UTF-8, as build files of former days are: ISO 8859-1, in which every byte is a character. What decides is
+/// ASCII in any case.
+fn latin(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
 /// What builds a project.
