@@ -40,6 +40,7 @@ mod policies;
 mod policy_calls;
 mod policy_sources;
 mod presets;
+mod presets_attacks;
 mod presets_c;
 mod presets_c_options;
 mod presets_go;

@@ -34,7 +34,9 @@ impl Look for Tree {
         let found = self.glob(&patterns, MAX_BUILD_FILES)?;
         // A link counts as what it leads to within the project.
         let is_file = |path: &str| {
-            self.real_path(path).and_then(|path| self.stat(&path)).is_ok_and(|it| it.kind == FileKind::Regular)
+            self.real_path(path)
+                .and_then(|path| self.stat(&path))
+                .is_ok_and(|it| it.kind == FileKind::Regular)
         };
         let files = found.into_iter().filter(|file| match file.kind {
             FileKind::Symlink => is_file(&file.path),
