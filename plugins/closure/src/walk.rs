@@ -65,7 +65,10 @@ pub fn closure(files: &dyn Files, request: &Request) -> Result<Closure, HostErro
 const MAX_LINKS: usize = 40;
 
 /// Objects of one program; a browser has three hundred.
-const MAX_OBJECTS: usize = 10_000;
+const MAX_OBJECTS: usize = 2_000;
+
+/// Problems that are told of one program. Somebody who lacks more than that has another one.
+const MAX_PROBLEMS: usize = 50;
 
 /// A file that is asked for.
 struct Named {
@@ -239,6 +242,10 @@ impl Walk<'_> {
             if names.contains_key(&name) || linker.kind == Kind::Musl && is_part_of_musl(&name) {
                 continue;
             }
+            if self.closure.problems.len() >= MAX_PROBLEMS {
+                self.problem("closure-missing", format!("`{path}` lacks more than these"), "");
+                break;
+            }
             names.insert(name.clone(), ());
             let Some(found) = self.library(&linker, &name, asker, &loaded)? else { continue };
             if loaded.iter().any(|known| known.path == found.path) {
@@ -401,7 +408,8 @@ impl Walk<'_> {
             if let Some(near) =
                 names.iter().find(|known| known.split(".so").next() == Some(stem) && known.contains(".so"))
             {
-                return Ok(format!("`{place}/{near}` is there, which is another one"));
+                let is = if near == name { "no library that can be loaded" } else { "another one" };
+                return Ok(format!("`{place}/{near}` is there, which is {is}"));
             }
         }
         Ok(match places.is_empty() {

@@ -264,3 +264,41 @@ fn a_static_program_is_alone() {
     let tree = Tree::new().file("/p", &library().bytes());
     assert_eq!(paths(&of(&tree, &["/p"])), ["/p"]);
 }
+
+#[test]
+fn what_has_the_name_of_a_library_and_is_none_is_told() {
+    let tree = debian()
+        .file("/p", &program(&["liba.so", "libb.so"]).bytes())
+        .link(&format!("{LIBS}/liba.so"), "liba.so")
+        .link(&format!("{LIBS}/libb.so"), "/etc/ld.so.conf");
+    let found = of(&tree, &["/p"]);
+    let help: Vec<&str> = found.problems.iter().map(|problem| problem.help.as_str()).collect();
+    assert_eq!(
+        help,
+        [
+            "`/lib/x86_64-linux-gnu/liba.so` is there, which is no library that can be loaded",
+            "`/lib/x86_64-linux-gnu/libb.so` is there, which is no library that can be loaded"
+        ]
+    );
+}
+
+#[test]
+fn a_program_that_lacks_very_many_libraries_is_not_told_all_of_them() {
+    let names: Vec<String> = (0..60_000).map(|number| format!("lib{number}.so")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let found = of(&debian().file("/p", &program(&names).bytes()), &["/p"]);
+    assert_eq!(found.problems.len(), MAX_PROBLEMS + 1);
+    assert_eq!(found.problems[MAX_PROBLEMS].message, "`/p` lacks more than these");
+}
+
+#[test]
+fn libraries_that_need_each_other_without_an_end_are_counted() {
+    let name = |number: usize| format!("lib{number}.so");
+    let mut tree = debian().file("/p", &program(&["lib0.so"]).bytes());
+    for number in 0..=MAX_OBJECTS {
+        let next = name(number + 1);
+        tree = tree.file(&format!("{LIBS}/{}", name(number)), &library().needs(&[&next]).bytes());
+    }
+    let found = of(&tree, &["/p"]);
+    assert_eq!(messages(&found), ["`/p` needs more than 2000 libraries"]);
+}
