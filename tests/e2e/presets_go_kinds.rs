@@ -35,7 +35,7 @@ mod as_root {
     #[test]
     fn a_program_with_c_brings_its_libraries() {
         needs_root!();
-        let space = bases(&[BUILDER, "gcc"]);
+        let space = bases(&[BUILDER, "gcc", "debian"]);
         space.write("go.mod", "module example.org/root\n\ngo 1.19\n").write("main.go", WITH_C);
         space.build(&[]).ends(1).says(&[
             "go/cgo-compiler",
@@ -70,7 +70,14 @@ mod as_root {
             .build(&[&builder[..], &["--platform", "linux/arm64"]].concat())
             .ends(1)
             .says(&["go/cgo-platform", "makes programs for linux/amd64, not for linux/arm64"]);
-        same_when_ejected(&space, "it", &["--opt", "go.packages=libfrob-dev"], &builder, &[]);
+        let packages = ["--opt", "go.packages=libfrob-dev"];
+        same_when_ejected(&space, "it", &packages, &builder, &[]);
+
+        // On an image whose `/lib` is a link, also when it is ejected.
+        fs::remove_file(space.context().join("Dockerfile")).expect("it was written");
+        let on = [&packages[..], &["--opt", "go.runtime=debian"]].concat();
+        space.build(&[&builder[..], &on, &["-t", "on"]].concat()).ok();
+        same_when_ejected(&space, "on", &on, &builder, &[]);
     }
 
     #[test]

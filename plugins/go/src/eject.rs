@@ -1,7 +1,8 @@
 //! Writes what the preset does as a Dockerfile for any builder, with the reasons as comments.
 
-use kiln_preset::{Common, Dockerfile, commands, literal, word};
+use kiln_preset::{Common, Dockerfile, Image, commands, literal, word};
 use kiln_sdk::wit::frontend_types::{BuildFailure, BuildRequest, TextFile};
+use kiln_sdk::wit::graph::Output;
 use kiln_sdk::wit::types::ImageConfig;
 
 use crate::plan::Plan;
@@ -163,9 +164,14 @@ fn libraries(plan: &mut Plan) -> Result<Vec<String>, BuildFailure> {
     let Some(platform) = plan.platforms.first().cloned() else { return Ok(Vec::new()) };
     let program = plan.compiled(&platform);
     let (request, root) = plan.closure(program, &platform);
-    let trees = plan.builder.ask(&plan.graph, &[root], "go-build", "the program cannot be compiled", "")?;
+    let below = match plan.settings.common.runtime.clone() {
+        Some(name) => Image::find(&mut plan.graph, &name, &platform, "go.runtime")?.root,
+        None => None,
+    };
+    let outputs: Vec<Output> = [root].into_iter().chain(below).collect();
+    let trees = plan.builder.ask(&plan.graph, &outputs, "go-build", "the program cannot be compiled", "")?;
     let Some(tree) = trees.first() else { return Ok(Vec::new()) };
-    Ok(commands(tree, &request, IMAGE)?)
+    Ok(commands(tree, trees.get(1), &request, IMAGE)?)
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ fn closure(plan: &mut Plan, chosen: &Runtime) -> Result<Vec<String>, BuildFailur
     };
     let request = runtime::request(&plan.builder.platform.arch, &plan.facts, modules);
     let request = ClosureRequest::read(&runtime::expand(&request.task(), tree));
-    let commands = kiln_preset::commands_onto(tree, trees.get(1), &request, &format!("{OUT}/runtime"))?;
+    let commands = kiln_preset::commands(tree, trees.get(1), &request, &format!("{OUT}/runtime"))?;
     // The runtime itself is copied as it is.
     Ok(commands.into_iter().filter(|command| !command.contains(&format!("{OUT}/runtime{HOME}/"))).collect())
 }

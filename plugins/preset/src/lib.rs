@@ -68,7 +68,7 @@ pub use dockerfile::{Dockerfile, literal, word};
 pub use furniture::{CERTIFICATES, Furniture, NSSWITCH, Wanted, ZONEINFO, ZONEINFO_BESIDES};
 pub use image::{Image, platform_text};
 pub use kiln_closure::Request as ClosureRequest;
-pub use libraries::{commands, commands_onto, derive, libraries};
+pub use libraries::{commands, derive, libraries};
 pub use options::{Common, USER, bad};
 pub use reasons::Reasons;
 pub use result::{Shape, answer, check_build_args, check_target, epoch};

@@ -32,22 +32,13 @@ pub fn libraries(graph: &mut GraphBuilder, request: &Request, root: Output, belo
 }
 
 /// Shell commands that copy the same files into the directory `into`, for an ejected file. `tree` is solved and holds the
-/// programs of `request`; nothing of it is run.
+/// programs of `request`; nothing of it is run. `below` is the tree that the directory is copied onto later, if there is
+/// one: where that has a link to a directory the files go where it leads, as no copy puts a directory onto a link.
 ///
 /// # Errors
 ///
 /// What the closure has to complain about, and a tree that cannot be read.
-pub fn commands(tree: &Tree, request: &Request, into: &str) -> Result<Vec<String>, Vec<Diagnostic>> {
-    commands_onto(tree, None, request, into)
-}
-
-/// As [`commands`], for a directory that is copied onto the tree `below` later: a directory that is a link there is none
-/// in it, as no copy puts one in the place of the other.
-///
-/// # Errors
-///
-/// As [`commands`].
-pub fn commands_onto(
+pub fn commands(
     tree: &Tree,
     below: Option<&Tree>,
     request: &Request,
