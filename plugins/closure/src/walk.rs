@@ -1,5 +1,6 @@
 //! Follows what ELF files need from file to file, as a dynamic linker would, and keeps what it finds.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -48,6 +49,7 @@ pub struct Closure {
 pub fn closure(files: &dyn Files, request: &Request) -> Result<Closure, HostError> {
     let mut walk = Walk {
         files,
+        located: RefCell::default(),
         known: BTreeMap::new(),
         objects: BTreeMap::new(),
         closure: Closure::default(),
@@ -79,6 +81,8 @@ struct Named {
 
 struct Walk<'f> {
     files: &'f dyn Files,
+    /// Where paths lead: programs of one project look in the same places for the same names.
+    located: RefCell<BTreeMap<String, Option<Located>>>,
     /// What was read, by real path.
     known: BTreeMap<String, Rc<Elf>>,
     /// What is part of the closure, by path.
@@ -103,6 +107,7 @@ struct Loaded {
 }
 
 /// Where a path leads.
+#[derive(Clone)]
 struct Located {
     /// The file in the tree.
     real: String,
@@ -140,6 +145,15 @@ impl Walk<'_> {
 
     /// Follows the links at the end of `path`; links in directories on the way count as directories.
     fn locate(&self, path: &str) -> Result<Option<Located>, HostError> {
+        if let Some(known) = self.located.borrow().get(path) {
+            return Ok(known.clone());
+        }
+        let located = self.follow(path)?;
+        self.located.borrow_mut().insert(path.to_owned(), located.clone());
+        Ok(located)
+    }
+
+    fn follow(&self, path: &str) -> Result<Option<Located>, HostError> {
         let mut raw = path.to_owned();
         let mut placed = plain(path);
         let mut links = Vec::new();

@@ -302,3 +302,51 @@ fn libraries_that_need_each_other_without_an_end_are_counted() {
     let found = of(&tree, &["/p"]);
     assert_eq!(messages(&found), ["`/p` needs more than 2000 libraries"]);
 }
+
+/// Counts what is asked of a tree.
+struct Counted {
+    tree: Tree,
+    stats: std::cell::Cell<usize>,
+}
+
+impl Files for Counted {
+    fn stat(&self, path: &str) -> Result<Option<Stat>, HostError> {
+        self.stats.set(self.stats.get() + 1);
+        self.tree.stat(path)
+    }
+
+    fn real_path(&self, path: &str) -> Result<Option<String>, HostError> {
+        self.tree.real_path(path)
+    }
+
+    fn read(&self, path: &str, offset: u32, max: u32) -> Result<Vec<u8>, HostError> {
+        self.tree.read(path, offset, max)
+    }
+
+    fn matching(&self, pattern: &str) -> Result<Vec<String>, HostError> {
+        self.tree.matching(pattern)
+    }
+
+    fn names(&self, directory: &str) -> Result<Vec<String>, HostError> {
+        self.tree.names(directory)
+    }
+}
+
+#[test]
+fn a_place_is_looked_at_once_however_many_programs_need_what_is_there() {
+    let names: Vec<String> = (0..30).map(|number| format!("lib{number}.so")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut tree = debian();
+    for name in &names {
+        tree = tree.file(&format!("{LIBS}/{name}"), &library().bytes());
+    }
+    let mut files = Vec::new();
+    for number in 0..300 {
+        files.push(format!("/app/p{number}"));
+        tree = tree.file(&files[number], &program(&names).bytes());
+    }
+    let counted = Counted { tree, stats: std::cell::Cell::default() };
+    let found = closure(&counted, &Request { files, ..Request::default() }).unwrap();
+    assert_eq!(paths(&found).len(), 300 + 30 + 2);
+    assert!(counted.stats.get() < 1_000, "{} questions", counted.stats.get());
+}
