@@ -385,6 +385,9 @@ mod as_root {
         assert!(eject(&["-o", "-"]).ok().text().starts_with("==> Dockerfile <==\n# 4 words"));
         eject(&["-o", "elsewhere/new"]).ok();
         assert_eq!(space.read("elsewhere/new/deploy/x"), "deploy/x\n");
+        for place in ["context/words.txt", "context/words.txt/below"] {
+            eject(&["-o", place]).ends(2).says(&[&format!("`{place}` is no directory")]);
+        }
         eject(&["--force"]).ok();
         assert!(space.read("context/Dockerfile").starts_with("# 4 words"));
 

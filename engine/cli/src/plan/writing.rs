@@ -1,7 +1,7 @@
 //! Writes files into a directory of the person's: all or none, over nothing that is there, through no link.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -42,7 +42,13 @@ enum State {
 ///
 /// [`CommandLine`] when something is in the way; then, and after any other error, everything is as it was.
 pub fn write_all(root: &Path, files: &[EjectedFile], force: bool) -> Result<()> {
-    std::fs::create_dir_all(root).with_context(|| format!("could not make `{}`", root.display()))?;
+    std::fs::create_dir_all(root).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+            CommandLine(anyhow!("`{}` is no directory, and files are to be written into it", root.display()))
+                .into()
+        }
+        _ => anyhow!(error).context(format!("could not make `{}`", root.display())),
+    })?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = rustix::fs::open(root, flags, Mode::empty())
         .with_context(|| format!("could not open `{}`", root.display()))?;
