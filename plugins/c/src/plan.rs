@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kiln_closure::{Elf, ElfError, Files, Request, read};
 use kiln_preset::{Builder, Facts, Furniture, Image, Reasons, Wanted, platform_text};
 use kiln_sdk::GraphBuilder;
+use kiln_sdk::diagnose::quoted;
 use kiln_sdk::wit::contexts;
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::frontend_types::{BuildFailure, BuildRequest};
@@ -161,7 +162,7 @@ pub(crate) fn plan(
         let added: Vec<String> =
             lacking.iter().flat_map(|need| need.packages).map(|name| (*name).to_owned()).collect();
         let lacks = quoted(lacking.iter().map(|need| need.programs[0]));
-        let listed = quoted(added.iter().map(String::as_str));
+        let listed = quoted(&added);
         reasons.say("c-tools", format!("{listed} installed, as the builder lacks {lacks}"));
         builder.install(graph, &added).map_err(|mut failure| {
             for found in &mut failure.diagnostics {
@@ -193,11 +194,6 @@ pub(crate) fn plan(
     let built =
         work(graph, &here, settings, (&builder, &facts), (context, &project.system), &reuse, reasons)?;
     decide(graph, settings, platform, builder, packages, facts, built, reasons)
-}
-
-/// Names in quotes, with commas between them.
-fn quoted<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// What the image consists of, once everything is built.
@@ -238,8 +234,7 @@ fn decide(
     let unstripped: Vec<String> =
         noted(&built, "unstripped")?.unwrap_or_default().lines().map(str::to_owned).collect();
     if !unstripped.is_empty() {
-        let names: Vec<String> = unstripped.iter().map(|path| format!("`{path}`")).collect();
-        let message = format!("not stripped, as `strip` does not know what it is: {}", names.join(", "));
+        let message = format!("not stripped, as `strip` does not know what it is: {}", quoted(&unstripped));
         reasons.say("c-unstripped", message);
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kiln_closure::{Closure, ElfError, Files, Item, RULES, Request, Stat, closure, placed, read};
 use kiln_preset::Reasons;
+use kiln_sdk::diagnose::quoted;
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::types::HostError;
 
@@ -62,7 +63,7 @@ pub(crate) fn shared(
     let guesses = guesses(&found);
     if !guesses.is_empty() && !fails(&found) {
         for (code, message, added) in guesses {
-            let named = added.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let named = quoted(&added);
             for name in added {
                 match name.strip_suffix('/') {
                     Some(directory) => request.files.push(format!("{directory}/*")),

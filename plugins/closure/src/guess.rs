@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use kiln_sdk::diagnose::quoted;
 use kiln_sdk::wit::types::HostError;
 
 use crate::elf::Elf;
@@ -88,7 +89,7 @@ pub(crate) fn problems(
                 code: "closure-nss",
                 message: format!(
                     "`{path}` looks up names, for which the C library opens {}",
-                    listed(&missing)
+                    quoted(&missing)
                 ),
                 help: asked(&missing),
                 lacks: missing,
@@ -148,10 +149,6 @@ fn services(files: &dyn Files) -> Result<Vec<String>, HostError> {
     services.sort();
     services.dedup();
     Ok(services)
-}
-
-fn listed(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn asked(names: &[String]) -> String {

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
+use kiln_sdk::diagnose::quoted;
 use kiln_sdk::wit::types::HostError;
 
 use crate::cache;
@@ -428,10 +429,7 @@ impl Walk<'_> {
         }
         Ok(match places.is_empty() {
             true => "a relative path depends on the directory of whoever starts the program".to_owned(),
-            false => format!(
-                "looked in {}",
-                places.iter().map(|it| format!("`{it}`")).collect::<Vec<_>>().join(", ")
-            ),
+            false => format!("looked in {}", quoted(places)),
         })
     }
 

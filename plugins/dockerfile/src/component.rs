@@ -1,5 +1,6 @@
 //! The frontend as a component: the exports, and the host as its imports offer it.
 
+use kiln_sdk::diagnose::quoted;
 use kiln_sdk::plugin::{Check, Detect, Frontend, Outline as OutlineExport, Plugin};
 use kiln_sdk::wit::describe::{Example, PluginInfo, Rule};
 use kiln_sdk::wit::diagnostics::{Diagnostic, Severity};
@@ -146,7 +147,7 @@ impl Detect for Dockerfile {
     fn detect(context: &Tree) -> Detection {
         let (confidence, reason) = match load::FILE_NAMES.iter().find(|name| context.stat(name).is_ok()) {
             Some(name) => (Confidence::Certain, format!("`{name}` found")),
-            None => (Confidence::No, format!("looked for {}", load::quoted(&load::FILE_NAMES))),
+            None => (Confidence::No, format!("looked for {}", quoted(load::FILE_NAMES))),
         };
         Detection { confidence, reason }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use kiln_sdk::diagnose::quoted;
 use kiln_sdk::wit::diagnostics::{Diagnostic, Severity, Span};
 
 use crate::allowance;
@@ -136,9 +137,8 @@ impl Findings {
         if !self.options.error || self.violated.is_empty() || self.has_error() {
             return;
         }
-        let rules: Vec<_> = self.violated.iter().map(|rule| format!("`{rule}`")).collect();
-        let message =
-            format!("the file asks that findings fail the build, and it violates {}", rules.join(", "));
+        let rules = quoted(&self.violated);
+        let message = format!("the file asks that findings fail the build, and it violates {rules}");
         self.has_errors = true;
         self.found.push(
             Diagnostic::error("check-failed", message)

@@ -1,5 +1,6 @@
 //! Finds the build file, reads it and judges all of it, whatever will be built (§1, §24 phase P).
 
+use kiln_sdk::diagnose::quoted;
 use kiln_sdk::wit::diagnostics::{Diagnostic, Position, Span};
 use kiln_sdk::wit::frontend_types::BuildRequest;
 use kiln_sdk::wit::types::HostError;
@@ -78,11 +79,6 @@ fn select(host: &dyn Host, asked: &str) -> Result<(String, Vec<u8>), Diagnostic>
         several => format!("there is no build file: looked for {}", quoted(several)),
     };
     Err(Diagnostic::error("no-build-file", message).help(help))
-}
-
-/// Names as messages list them.
-pub fn quoted(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// Lines that are not UTF-8 (§2.1). In comments and in the name of an author, where old files have them, they do no

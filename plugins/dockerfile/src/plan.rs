@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use kiln_sdk::diagnose::nearest;
+use kiln_sdk::diagnose::{nearest, quoted};
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::frontend_types::BuildRequest;
 use kiln_sdk::wit::graph::Output;
@@ -72,10 +72,7 @@ pub fn stage_help(file: &File, name: &str, before: &str) -> String {
         None if names.is_empty() => {
             "no stage of this file has a name; give it one with `FROM image AS name`".to_owned()
         }
-        None => {
-            let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-            format!("the stages are {}", names.join(", "))
-        }
+        None => format!("the stages are {}", quoted(names)),
     }
 }
 

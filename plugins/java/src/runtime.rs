@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use kiln_preset::{Builder, ClosureRequest, Facts, Reasons};
 use kiln_sdk::GraphBuilder;
+use kiln_sdk::diagnose::quoted;
 use kiln_sdk::wit::frontend_types::BuildFailure;
 use kiln_sdk::wit::graph::{CopyAction, FileAction, Mount, Output};
 use kiln_sdk::wit::trees::Tree;
@@ -128,11 +129,10 @@ pub(crate) fn decide(
     };
     let mut modules = complete(said, facts.value("modules"), question, reasons);
     let native = text("native").unwrap_or_default();
-    let native: Vec<String> = native.lines().map(|name| format!("`{name}`")).collect();
     if !native.is_empty() && facts.value("native").is_some() {
         let sentence = format!(
             "{} may load a shared library of its own, so the C++ library and all parts of the C library are there",
-            native.join(", ")
+            quoted(native.lines())
         );
         reasons.say("native", sentence);
         modules.loads_native = true;

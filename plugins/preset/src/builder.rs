@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kiln_sdk::GraphBuilder;
+use kiln_sdk::diagnose::quoted;
 use kiln_sdk::wit::diagnostics::Diagnostic;
 use kiln_sdk::wit::frontend_types::{BuildFailure, BuildRequest};
 use kiln_sdk::wit::graph::{BindMount, CacheSharing, ExecOp, Mount, MountKind, Output};
@@ -107,9 +108,8 @@ impl Builder {
         ];
         let name = format!("installing {}", packages.join(" "));
         self.root = self.step(graph, self.root, exec, &name);
-        let listed: Vec<String> = packages.iter().map(|package| format!("`{package}`")).collect();
         let message =
-            format!("{} cannot be installed in the builder image `{}`", listed.join(", "), self.name);
+            format!("{} cannot be installed in the builder image `{}`", quoted(packages), self.name);
         let help = format!("what apt says is above; {}", other_builder(self.preset));
         self.ask(graph, &[self.root], "cannot-install", &message, &help)?;
         Ok(())

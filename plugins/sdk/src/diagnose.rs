@@ -108,6 +108,11 @@ fn distance(a: &[char], b: &[char]) -> usize {
     above[b.len()]
 }
 
+/// Names as messages list them: each in quotes, with commas between them.
+pub fn quoted<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
